@@ -1,0 +1,1 @@
+"""The agent core: agents, their threads, runs, tools and models."""

@@ -1,0 +1,1 @@
+"""Access to models: providers, one file per wire, and what is known of their models."""
