@@ -1,0 +1,134 @@
+"""Postgres: one pool, and transactions in an account's name.
+
+Every transaction says whose rows it may see (`SET LOCAL vibe.account_id`), and what it asks for with `enqueue` leaves after
+its commit. SQL is written by hand over asyncpg: an ORM costs eight times as much a write and twenty-four a long read.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+from uuid import UUID
+
+import asyncpg
+import orjson
+
+from backend.kit import tasks
+from backend.kit.problems import Unavailable
+
+APP_ROLE = "vibe_app"
+Row = asyncpg.Record
+
+# What asyncpg raises when Postgres is down, starting, stopping or was lost in the middle.
+LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InterfaceError, asyncpg.TooManyConnectionsError,
+        asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, TimeoutError)  # fmt: skip
+
+
+class DatabaseUnavailable(Unavailable):
+    """The database does not answer right now"""
+
+
+class Session:
+    """An open transaction. `account_id` is whose rows it sees; None sees only what the named functions across accounts return."""
+
+    __slots__ = ("_connection", "account_id", "outbox")
+
+    def __init__(self, connection: Any, account_id: UUID | None) -> None:
+        self._connection = connection
+        self.account_id = account_id
+        self.outbox: list[tuple[str, dict[str, Any]]] = []
+
+    async def fetch(self, sql: str, *values: Any) -> list[Row]:
+        """All rows."""
+        rows: list[Row] = await self._connection.fetch(sql, *values)
+        return rows
+
+    async def row(self, sql: str, *values: Any) -> Row | None:
+        """The first row, or None."""
+        return await self._connection.fetchrow(sql, *values)
+
+    async def value(self, sql: str, *values: Any) -> Any:
+        """The first column of the first row, or None."""
+        return await self._connection.fetchval(sql, *values)
+
+    async def execute(self, sql: str, *values: Any) -> int:
+        """Run a statement; returns how many rows it touched."""
+        tag: str = await self._connection.execute(sql, *values)
+        count = tag.rpartition(" ")[2]
+        return int(count) if count.isdigit() else 0
+
+    async def many(self, sql: str, rows: Sequence[Sequence[Any]]) -> None:
+        """Run a statement once for each row of values."""
+        await self._connection.executemany(sql, rows)
+
+
+def enqueue(session: Session, name: str, **values: Any) -> None:
+    """Ask for a task by name; it leaves after the commit, and never when the transaction rolls back."""
+    session.outbox.append((name, values))
+
+
+class Database:
+    """The pool. `transaction` is the only way in."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def connect(cls, dsn: str, *, size: int = 10) -> "Database":
+        """Open a pool of at most `size` connections to `dsn`; `DatabaseUnavailable` when nothing answers."""
+        try:
+            pool = await asyncpg.create_pool(dsn, min_size=1, max_size=size, init=_prepare, reset=_keep, command_timeout=60)
+        except LOST as error:
+            raise DatabaseUnavailable(str(error)) from error
+        return cls(pool)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        try:
+            async with asyncio.timeout(5):
+                await self._pool.close()
+        except TimeoutError:
+            self._pool.terminate()
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, account_id: UUID | None) -> AsyncIterator[Session]:
+        """A transaction in the account's name, committed at the end of the block and rolled back on an error."""
+        try:
+            async with self._pool.acquire(timeout=10) as connection:
+                session = Session(connection, account_id)
+                owner = "" if account_id is None else str(account_id)
+                await connection.execute(f"BEGIN; SET LOCAL vibe.account_id = '{owner}'")
+                try:
+                    yield session
+                except BaseException:
+                    if not connection.is_closed():
+                        with contextlib.suppress(*LOST):
+                            await connection.execute("ROLLBACK")
+                    raise
+                if await connection.execute("COMMIT") != "COMMIT":
+                    raise RuntimeError("the transaction was already broken when it was committed")
+        except LOST as error:
+            raise DatabaseUnavailable("Postgres is restarting or cannot be reached; try again in a moment.") from error
+        for name, values in session.outbox:
+            tasks.send(name, values)
+
+
+def app_dsn(dsn: str, password: str) -> str:
+    """`dsn` with the role that the product runs as, which row-level security binds."""
+    parts = urlsplit(dsn)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{APP_ROLE}:{quote(password, safe='')}@{host}"))
+
+
+def dumps(value: Any) -> str:
+    """A value as JSON text for a jsonb parameter."""
+    return orjson.dumps(value, default=str).decode()
+
+
+async def _prepare(connection: Any) -> None:
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=dumps, decoder=orjson.loads, format="text")
+
+
+async def _keep(connection: Any) -> None:
+    """Nothing to reset: a transaction sets things for itself alone (`SET LOCAL`)."""

@@ -1,0 +1,156 @@
+"""Tasks by name over Dramatiq. A task is a wake-up: it carries ids, looks at the row, and may run twice or never.
+
+`@task` functions are coroutines. A Dramatiq thread hands them to the worker's event loop and is free again at once, so
+a thousand of them live on a handful of threads; what must survive the process is a row with a lease, not a message.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+import dramatiq
+from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
+from dramatiq.errors import ConnectionClosed
+from redis import ConnectionError as RedisConnectionError
+from redis import Redis, RedisError
+
+log = logging.getLogger(__name__)
+WAKE_CHANNEL = "vibe:wake"
+QUEUE = "vibe"
+_IDLE_SECONDS = 2.0  # how long a worker waits for a wake-up before it looks by itself
+
+Task = Callable[..., Coroutine[Any, Any, None]]
+Decorated = TypeVar("Decorated", bound=Callable[..., Awaitable[None]])
+declared: dict[str, Task] = {}
+
+
+def task(name: str) -> Callable[[Decorated], Decorated]:
+    """Declare a coroutine function as the task of this name."""
+
+    def register(function: Decorated) -> Decorated:
+        if name in declared:
+            raise ValueError(f"two tasks are named {name}")
+        declared[name] = function  # type: ignore[assignment]
+        return function
+
+    return register
+
+
+class _WakingConsumer(_RedisConsumer):  # type: ignore[misc]
+    """Dramatiq's consumer, but waiting for a wake-up instead of sleeping: no delay when busy, no polling when idle."""
+
+    def __next__(self) -> Any:
+        wake: threading.Event = self.broker.wake
+        if not self.message_cache and self.outstanding_message_count < self.prefetch:
+            wake.clear()
+            try:
+                self.message_cache = self.broker.do_fetch(self.queue_name, self.prefetch - self.outstanding_message_count)
+            except RedisConnectionError as error:
+                raise ConnectionClosed(error) from None
+        if not self.message_cache:
+            wake.wait(_IDLE_SECONDS if self.outstanding_message_count < self.prefetch else 0.01)
+            return None
+        return super().__next__()
+
+
+class WakingBroker(RedisBroker):  # type: ignore[misc]
+    """Dramatiq's Redis broker that also publishes a wake-up with each message."""
+
+    def __init__(self, url: str) -> None:
+        client = Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0)
+        super().__init__(client=client, middleware=[], namespace="vibe", maintenance_chance=1000)
+        self.wake = threading.Event()
+
+    @property
+    def consumer_class(self) -> type[_WakingConsumer]:
+        """What reads the queue."""
+        return _WakingConsumer
+
+    def enqueue(self, message: Any, *, delay: int | None = None) -> Any:
+        """Put the message into its queue and wake whoever waits."""
+        sent = super().enqueue(message, delay=delay)
+        self.client.publish(WAKE_CHANNEL, b"")
+        return sent
+
+
+class Sender:
+    """Sends tasks from a thread of its own, so that nobody waits for Redis; what cannot be sent the sweep finds."""
+
+    def __init__(self, broker: WakingBroker) -> None:
+        self._broker = broker
+        self._pending: queue.SimpleQueue[tuple[str, dict[str, Any]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="task-sender", daemon=True)
+        self._thread.start()
+
+    def send(self, name: str, values: dict[str, Any]) -> None:
+        """Send soon; never blocks and never fails."""
+        self._pending.put((name, values))
+
+    def close(self) -> None:
+        """Send what is left and stop."""
+        self._pending.put(None)
+        self._thread.join(timeout=3)
+
+    def _run(self) -> None:
+        while (item := self._pending.get()) is not None:
+            name, values = item
+            arguments = {key: str(value) for key, value in values.items()}
+            message = dramatiq.Message(queue_name=QUEUE, actor_name=name, args=(), kwargs=arguments, options={})  # type: ignore[var-annotated]
+            try:
+                self._broker.declare_queue(QUEUE)
+                self._broker.enqueue(message)
+            except (RedisError, OSError) as error:
+                log.warning("a wake-up was not sent; the sweep will find the work", extra={"task": name, "error": str(error)})
+
+
+_sender: Sender | None = None
+
+
+def connect(url: str) -> WakingBroker:
+    """Make this process's broker and sender. Call once, before anything is enqueued."""
+    global _sender
+    broker = WakingBroker(url)
+    dramatiq.set_broker(broker)
+    _sender = Sender(broker)
+    return broker
+
+
+def disconnect() -> None:
+    """Send what is left and forget the sender."""
+    global _sender
+    if _sender is not None:
+        _sender.close()
+        _sender = None
+
+
+def send(name: str, values: dict[str, Any]) -> None:
+    """Send a task at once. Within a transaction use `db.enqueue`, which waits for the commit."""
+    if _sender is None:
+        raise RuntimeError("tasks.connect() was not called in this process")
+    _sender.send(name, values)
+
+
+def consume(broker: WakingBroker, loop: asyncio.AbstractEventLoop, *, threads: int = 2) -> dramatiq.Worker:
+    """Start reading the queue; every declared task runs on `loop`."""
+
+    def actor_of(name: str, function: Task) -> Callable[..., None]:
+        def hand_over(**values: str) -> None:
+            future = asyncio.run_coroutine_threadsafe(function(**values), loop)
+            future.add_done_callback(lambda done: _report(name, done))
+
+        return hand_over
+
+    for name, function in declared.items():
+        dramatiq.actor(actor_of(name, function), actor_name=name, queue_name=QUEUE, broker=broker)
+    worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=int(_IDLE_SECONDS * 1000))
+    worker.start()
+    return worker
+
+
+def _report(name: str, done: "Future[None]") -> None:
+    if not done.cancelled() and (error := done.exception()) is not None:
+        log.error("a task failed", exc_info=error, extra={"task": name})
