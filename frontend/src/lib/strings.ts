@@ -1,0 +1,32 @@
+/** Every sentence the product says, in one place and typed. Short; it says what happened and what to do. */
+export const strings = {
+  product: "VIBE",
+  common: {
+    add: "Add",
+    back: "Back",
+    cancel: "Cancel",
+    close: "Close",
+    copied: "Copied",
+    copy: "Copy",
+    copyBlocked: "The browser does not allow copying here. Select the text instead.",
+    copyWhole: (text: string) => `Copy ${text}`,
+    delete: "Delete",
+    dismiss: "Dismiss",
+    loading: "Loading",
+    more: "More",
+    rename: "Rename",
+    retry: "Retry",
+    save: "Save",
+    saved: "Saved",
+    search: "Search",
+    undo: "Undo",
+    unknownError: "Something failed that has no name yet.",
+  },
+  kind: {
+    centralized: "centralized",
+    decentralized: "decentralized",
+    local: "local",
+    demo: "demo",
+  },
+  permission: { allow: "auto", ask: "ask", deny: "never" },
+} as const;
