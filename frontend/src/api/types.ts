@@ -1,0 +1,34 @@
+import type { components } from "./schema";
+
+type Schemas = components["schemas"];
+
+export type Account = Schemas["Account"];
+export type Agent = Schemas["Agent"];
+export type AgentConfig = Schemas["AgentConfig"];
+export type AgentTemplate = Schemas["AgentTemplate"];
+export type AgentVersion = Schemas["AgentVersion"];
+export type ApiKey = Schemas["ApiKey"];
+export type Approval = Schemas["Approval"];
+export type Config = Schemas["Config"];
+export type CreatedApiKey = Schemas["CreatedApiKey"];
+export type Decision = Schemas["Decision"];
+export type Diff = Schemas["Diff"];
+export type Draft = Schemas["Draft"];
+export type InferenceSettings = Schemas["InferenceSettings"];
+export type Me = Schemas["Me"];
+export type Message = Schemas["Message"];
+export type ModelPrice = Schemas["ModelPrice"];
+export type ModelView = Schemas["ModelView"];
+export type PermissionRule = Schemas["PermissionRule"];
+export type ProviderStatus = Schemas["ProviderStatus"];
+export type ProviderTest = Schemas["ProviderTest"];
+export type ProviderUpdate = Schemas["ProviderUpdate"];
+export type Receipt = Schemas["Receipt"];
+export type Run = Schemas["Run"];
+export type Step = Schemas["Step"];
+export type Thread = Schemas["Thread"];
+export type ToolInfo = Schemas["ToolInfo"];
+export type YamlCheck = Schemas["YamlCheck"];
+export type YamlError = Schemas["YamlError"];
+export type Permission = Schemas["ActionInfo"]["default_permission"];
+export type ProviderKind = ModelView["kind"];
