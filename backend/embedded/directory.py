@@ -5,6 +5,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 from pathlib import Path
 
 from backend.embedded.errors import InUse, Unreachable
@@ -75,15 +76,28 @@ class DataDirectory:
         room.chmod(0o700)
         return room
 
+    def programs(self) -> Path | None:
+        """Where root's servers find copies of their binaries; None for everybody else, who runs the packages' own."""
+        if os.geteuid() != 0:
+            return None
+        programs = self.path / "programs"
+        programs.mkdir(exist_ok=True)
+        programs.chmod(0o755)
+        return programs
+
     def hold(self) -> None:
         """Become the one product that runs here, until `release` or the end of the process. Raises `InUse`."""
         lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        for attempt in range(5):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                time.sleep(0.02 * attempt)  # it may be the moment in which somebody asks whether it is held
+        else:
             holder = self.holder()
             os.close(lock)
-            raise InUse(f"VIBE AI already runs on {self.path}{holder}. Stop it first, or set VIBE_DATA_DIR.") from None
+            raise InUse(f"VIBE AI already runs on {self.path}{holder}. Stop it first, or set VIBE_DATA_DIR.")
         self._lock = lock
         self.announce(None)
 
@@ -95,27 +109,37 @@ class DataDirectory:
 
     def holder(self) -> str:
         """Who holds the directory, for a sentence: ` (process 12, http://…)`; empty when that is not known."""
+        told = self._told()
+        known = [f"process {told['pid']}"] * ("pid" in told) + [str(told["address"])] * bool(told.get("address"))
+        return f" ({', '.join(known)})" if known else ""
+
+    def _told(self) -> dict[str, object]:
         try:
             told = json.loads((self.path / "lock").read_text())
-            return f" (process {told['pid']}{', ' + told['address'] if told['address'] else ''})"
-        except (OSError, ValueError, KeyError):
-            return ""
+        except (OSError, ValueError):
+            return {}
+        return told if isinstance(told, dict) else {}
 
-    def address(self) -> str | None:
-        """Where the product that runs here can be reached, None when none runs or it is still starting."""
+    def held(self) -> bool:
+        """Whether a product runs here (another process than this one, or this one)."""
         try:
             probe = os.open(self.path / "lock", os.O_RDONLY)
-        except OSError:
-            return None
+        except FileNotFoundError:
+            return False
         try:
             fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            return None
         except BlockingIOError:
-            told = json.loads(os.pread(probe, 4096, 0) or b"{}")
-            address = told.get("address")
-            return address if isinstance(address, str) else None
+            return True
         finally:
             os.close(probe)
+        return False
+
+    def address(self) -> str | None:
+        """Where the product that runs here can be reached; None when none runs or it is still starting."""
+        if not self.held():
+            return None
+        address = self._told().get("address")
+        return address if isinstance(address, str) else None
 
     def release(self) -> None:
         """Let another product run here."""

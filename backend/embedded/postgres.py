@@ -83,9 +83,10 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        """Address of the product's database, with the superuser's password."""
+        """Address of the product's database, with the superuser's password; also when another process runs the server."""
         password = stored_secret(self._room / "password", self._uid)
-        return f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{self._port}/{DATABASE}"
+        port = self._port or (self._room / "port").read_text()
+        return f"postgresql://{SUPERUSER}:{password}@127.0.0.1:{port}/{DATABASE}"
 
     async def start(self) -> str:
         """Start the server, after crash recovery if that is due, and return its URL. Raises `CannotStart`."""

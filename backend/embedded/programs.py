@@ -12,7 +12,6 @@ from pathlib import Path
 
 from backend.embedded.errors import NotPackaged
 
-
 # Postgres 16, headers and what only builds extensions.
 _NOT_NEEDED = shutil.ignore_patterns("pginstall", "include", "pgxs", "pkgconfig", "*.a", "*.py*")
 
@@ -39,7 +38,6 @@ def _copied(sources: list[Path], target: Path) -> Path:
         shutil.rmtree(draft, ignore_errors=True)
         for source in sources:
             shutil.copytree(source, draft / source.name, ignore=_NOT_NEEDED)
-        target.parent.chmod(0o755)
         _readable_by_all(draft)
         draft.rename(target)
     return target

@@ -45,8 +45,9 @@ class Valkey:
 
     @property
     def url(self) -> str:
-        """The server's address, with its password."""
-        return f"redis://:{stored_secret(self._room / 'password', self._uid)}@127.0.0.1:{self._port}/0"
+        """The server's address, with its password; also when another process runs the server."""
+        port = self._port or (self._room / "port").read_text()
+        return f"redis://:{stored_secret(self._room / 'password', self._uid)}@127.0.0.1:{port}/0"
 
     async def start(self) -> str:
         """Start the server, load what it had kept, and return its URL. Raises `CannotStart`."""

@@ -1,0 +1,5 @@
+"""`python -m backend.cli` is `vibe`."""
+
+from backend.cli import main
+
+main()

@@ -1,0 +1,99 @@
+"""Where the product lives on this machine: its data directory, its secret key, its database and its Valkey."""
+
+import contextlib
+from collections.abc import AsyncIterator
+
+from backend.embedded.directory import POSTGRES_UID, VALKEY_UID, DataDirectory, dropped_uid
+from backend.embedded.postgres import Postgres
+from backend.embedded.process import Say
+from backend.embedded.programs import postgres_binaries, valkey_binary
+from backend.embedded.valkey import Valkey
+from backend.kit.db import app_dsn
+from backend.kit.seal import Sealer, load_or_make_key
+from backend.kit.settings import Settings
+
+
+class NotHere(Exception):
+    """What a command needs does not run here."""
+
+
+class Place:
+    """The data directory with what stands in it, as the settings say."""
+
+    def __init__(self, settings: Settings, say: Say = print) -> None:
+        self.settings, self._say = settings, say
+        self.directory = DataDirectory(settings.vibe_data_dir)
+
+    def create(self) -> None:
+        """Make the data directory and the rooms that every start needs."""
+        self.directory.create()
+        for name in ("service", "logs"):
+            self.directory.room(name)
+
+    def secret_key(self) -> str:
+        """`VIBE_SECRET_KEY`, or the one kept in the data directory, made there on first use."""
+        if self.settings.vibe_secret_key is not None:
+            return self.settings.vibe_secret_key.get_secret_value()
+        return load_or_make_key(self.directory.path / "service" / "secret.key")
+
+    def postgres(self) -> Postgres:
+        """The embedded Postgres of this directory, not started."""
+        uid = dropped_uid(POSTGRES_UID)
+        return Postgres(
+            self.directory.room("postgres", uid),
+            postgres_binaries(self.directory.programs()),
+            self.directory.room("logs") / "postgres.log",
+            uid=uid,
+            say=self._say,
+        )
+
+    def valkey(self) -> Valkey:
+        """The embedded Valkey of this directory, not started."""
+        uid = dropped_uid(VALKEY_UID)
+        return Valkey(
+            self.directory.room("valkey", uid),
+            valkey_binary(self.directory.programs()),
+            self.directory.room("logs") / "valkey.log",
+            uid=uid,
+            say=self._say,
+        )
+
+    @contextlib.asynccontextmanager
+    async def database(self) -> AsyncIterator[str]:
+        """Address of the database, as the role that may migrate.
+
+        It is `DATABASE_URL` when that is set; else the embedded one, which is started for the length of the block when
+        the product does not run.
+        """
+        if self.settings.database_url is not None:
+            yield self.settings.database_url.get_secret_value()
+            return
+        self.create()
+        postgres = self.postgres()
+        if self.directory.held():
+            yield postgres.url
+            return
+        self.directory.hold()
+        try:
+            yield await postgres.start()
+        finally:
+            await postgres.stop()
+            self.directory.release()
+
+    def app_dsn(self, dsn: str) -> str:
+        """`dsn` as the role that the product runs as."""
+        return app_dsn(dsn, app_password(self.secret_key()))
+
+    def addresses(self) -> tuple[str, str]:
+        """Database (as the product's role) and Redis of a process started by hand: as set, or those of the product that runs here."""
+        dsn = self.settings.database_url.get_secret_value() if self.settings.database_url else None
+        redis_dsn = self.settings.redis_dsn
+        if (dsn is None or redis_dsn is None) and not self.directory.held():
+            missing = " and ".join(["DATABASE_URL"] * (dsn is None) + ["REDIS_URL"] * (redis_dsn is None))
+            raise NotHere(f"Set {missing}, or start the product with `vibe up`, whose own servers are used then.")
+        return self.app_dsn(dsn or self.postgres().url), redis_dsn or self.valkey().url
+
+
+def app_password(secret_key: str) -> str:
+    """The password of the role that the product runs as: it follows from the secret key, so nobody has to keep it."""
+    return Sealer(secret_key).derive("database role").hex()
