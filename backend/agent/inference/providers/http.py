@@ -1,0 +1,296 @@
+"""HTTP as all providers use it: three deadlines, bounded reads, and every failure as a `ModelError`."""
+
+import asyncio
+import contextlib
+import email.utils
+import math
+import re
+import time
+from collections.abc import AsyncIterator, Mapping
+from datetime import UTC
+from typing import Any
+
+import aiohttp
+import msgspec
+from msgspec import Struct
+
+from backend.agent.inference.errors import (
+    BadModelRequest,
+    ContextOverflow,
+    KeyRejected,
+    ModelError,
+    ModelNotFound,
+    RateLimited,
+    UpstreamFailed,
+    UpstreamTimeout,
+)
+
+MAX_ERROR_BYTES = 64 * 1024
+MAX_LISTING_BYTES = 32 * 1024 * 1024
+_MAX_DETAIL = 500
+# After the last event of an answer: how long to wait for the end of the HTTP body, so that the connection can be used again.
+_DRAIN_SECONDS = 0.02
+
+# How vendors say that a conversation is too long. OpenAI, Azure, vLLM, llama.cpp, LM Studio, Groq, Anthropic, Google, Ollama.
+_OVERFLOW = re.compile(
+    r"context_length_exceeded|exceed_context_size|maximum context length|context length|context window|context size"
+    r"|prompt is too long|input is too long|input length exceeds|too many (input )?tokens|input token count"
+    r"|reduce the length of the (messages|prompt)|maximum number of tokens allowed",
+    re.IGNORECASE,
+)
+_NO_MODEL = re.compile(
+    r"model_not_found|not a valid model|no endpoints found|unknown model|invalid model\b"
+    r"|model\b.{0,120}\b(not found|does not exist|not available|not exist)|no such model|invalid_model",
+    re.IGNORECASE | re.DOTALL,
+)
+_QUOTA = re.compile(
+    r"insufficient_quota|insufficient[_ ]credits?|billing_hard_limit|billing_not_active|exceeded your current quota"
+    r"|request too large",
+    re.IGNORECASE,
+)
+_BUSY = re.compile(r"rate_?limit|too many requests|overloaded|rate limited", re.IGNORECASE)
+_BAD_KEY = re.compile(
+    r"invalid_api_key|incorrect api key|authentication_error|invalid api key", re.IGNORECASE
+)
+_FLAGGED = re.compile(r"moderation|flagged|content_policy", re.IGNORECASE)
+
+
+class Timeouts(Struct, frozen=True):
+    """Deadlines of a call, in seconds: to connect, to the first event of the answer, and between two events."""
+
+    connect: float = 10.0
+    first_byte: float = 120.0
+    idle: float = 60.0
+
+
+DEFAULT_TIMEOUTS = Timeouts()
+
+
+class Wire:
+    """One vendor's address, as one account uses it."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        *,
+        provider: str,
+        base_url: str,
+        headers: Mapping[str, str],
+        timeouts: Timeouts,
+        secret: str | None = None,
+    ) -> None:
+        self.provider = provider
+        self.base_url = base_url.rstrip("/")
+        self.timeouts = timeouts
+        self._session = session
+        self._headers = dict(headers)
+        self._secret = secret
+
+    @contextlib.asynccontextmanager
+    async def call(
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Send and give the response once its headers are there and say 200. Leaving early ends the upstream call."""
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=self.timeouts.connect)
+        try:
+            async with asyncio.timeout(self.timeouts.first_byte):
+                response = await self._session.request(
+                    method,
+                    self.base_url + path,
+                    data=body,
+                    headers={**self._headers, **headers} if headers else self._headers,
+                    timeout=limits,
+                    # A redirect would carry the conversation, and perhaps the key, to another address.
+                    allow_redirects=False,
+                )
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise self._translation(error, "answer", self.timeouts.first_byte) from error
+        try:
+            if response.status != 200:
+                raise await self._refusal(response)
+            yield response
+            response.release()
+        finally:
+            response.close()
+
+    async def read(self, response: aiohttp.ClientResponse, until: float, waits: float, what: str) -> bytes:
+        """All bytes that are there, waiting for some until the loop's clock says `until`; empty at the end of the body.
+
+        `waits` (seconds) and `what` word the error.
+        """
+        try:
+            async with asyncio.timeout_at(until):
+                return await response.content.readany()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise self._translation(error, what, waits) from error
+
+    async def drain(self, response: aiohttp.ClientResponse) -> None:
+        """Wait a moment for the end of the body. Whatever goes wrong here concerns only the connection's second use."""
+        if not response.content.at_eof():
+            with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
+                async with asyncio.timeout(_DRAIN_SECONDS):
+                    await response.content.readany()
+
+    async def fetch(self, method: str, path: str, body: bytes | None = None) -> bytes:
+        """A whole body of at most 32 MB."""
+        async with self.call(method, path, body) as response:
+            return await self.body(response, MAX_LISTING_BYTES)
+
+    async def body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
+        """The rest of the body. Raises `UpstreamFailed` when it is longer than `limit` bytes."""
+        parts: list[bytes] = []
+        size = 0
+        until = asyncio.get_running_loop().time() + self.timeouts.first_byte
+        while data := await self.read(response, until, self.timeouts.first_byte, "answer"):
+            parts.append(data)
+            size += len(data)
+            if size > limit:
+                raise self.failed(f"The answer is longer than {limit} bytes.")
+        return b"".join(parts)
+
+    def failed(self, detail: str) -> UpstreamFailed:
+        return UpstreamFailed(self.safe(detail), provider=self.provider)
+
+    def safe(self, text: str) -> str:
+        """A vendor's text, shortened, on one line, and without the key."""
+        if self._secret:
+            text = text.replace(self._secret, "[key]")
+        text = " ".join(text.split())
+        return text if len(text) <= _MAX_DETAIL else text[: _MAX_DETAIL - 1] + "…"
+
+    def failure(
+        self, status: int | None, code: str, message: str, retry_after: float | None = None
+    ) -> ModelError:
+        """The error that a vendor's status, code and message mean. Without a status the words decide."""
+        kind, retryable = _classify(status, f"{code} {message}")
+        detail = self.safe(message or code or f"The provider answered {status}.")
+        return kind(
+            detail, provider=self.provider, status=status, retry_after=retry_after, retryable=retryable
+        )
+
+    async def _refusal(self, response: aiohttp.ClientResponse) -> ModelError:
+        status = response.status
+        if 300 <= status < 400:
+            return BadModelRequest(
+                self.safe(
+                    f"{self.base_url} redirects to another address ({status}); set the base URL to that address."
+                ),
+                provider=self.provider,
+                status=status,
+            )
+        try:
+            raw = await self.body(response, MAX_ERROR_BYTES)
+        except ModelError:
+            raw = b""  # the status alone says enough
+        code, message = error_words(raw)
+        if status == 404 and not message:
+            message = f"There is nothing at {response.url.path} ({self.base_url}); check the base URL."
+        return self.failure(status, code, message, retry_after(response.headers))
+
+    def _translation(self, error: Exception, what: str, seconds: float) -> ModelError:
+        """What aiohttp and the clock raise, as `UpstreamTimeout`, `UpstreamFailed` or `BadModelRequest`."""
+        match error:
+            case aiohttp.ConnectionTimeoutError():
+                detail = f"No connection to {self.base_url} within {self.timeouts.connect:g} s."
+                return UpstreamTimeout(detail, provider=self.provider)
+            case TimeoutError():
+                return UpstreamTimeout(
+                    f"No {what} from {self.provider} for {seconds:g} s.", provider=self.provider
+                )
+            case aiohttp.InvalidURL():
+                return BadModelRequest(f"{self.base_url!r} is no HTTP address.", provider=self.provider)
+            case aiohttp.ClientConnectorError():
+                reason = error.os_error.strerror or str(error.os_error)
+                return self.failed(f"Cannot reach {self.base_url}: {reason}.")
+            case _:
+                return self.failed(
+                    f"The connection to {self.provider} broke: {str(error) or type(error).__name__}."
+                )
+
+
+def _classify(status: int | None, words: str) -> tuple[type[ModelError], bool | None]:
+    """The error's class, and whether to retry where that differs from the class's own rule."""
+    if status in (401, 403) and not _FLAGGED.search(words):
+        return KeyRejected, None
+    if status == 402 or (status in (None, 429) and _QUOTA.search(words)):
+        return RateLimited, False
+    if status == 429:
+        return RateLimited, None
+    if status in (None, 400, 404, 413, 422, 500):
+        if _OVERFLOW.search(words) or (status == 413 and not _BUSY.search(words)):
+            return ContextOverflow, None
+        if _NO_MODEL.search(words):
+            return ModelNotFound, None
+    if status == 408:
+        return UpstreamTimeout, None
+    if status is None:
+        if _BAD_KEY.search(words):
+            return KeyRejected, None
+        return (RateLimited if _BUSY.search(words) else UpstreamFailed), None
+    return (BadModelRequest if 400 <= status < 500 else UpstreamFailed), None
+
+
+class _Metadata(Struct):
+    raw: Any = None
+    provider_name: str | None = None
+
+
+class ErrorBody(Struct):
+    """The `error` object of OpenAI and those who follow it."""
+
+    message: str | None = None
+    code: str | int | None = None
+    type: str | None = None
+    metadata: _Metadata | None = None
+
+    @property
+    def status(self) -> int | None:
+        """Some (OpenRouter) put the HTTP status of a failure in the middle of a stream into `code`."""
+        code = int(self.code) if isinstance(self.code, str) and self.code.isdigit() else self.code
+        return code if isinstance(code, int) and 400 <= code < 600 else None
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """Code and message; the message holds what the provider behind a gateway said."""
+        message = self.message or ""
+        if self.metadata and self.metadata.raw:
+            message = f"{message}: {self.metadata.provider_name or 'upstream'}: {self.metadata.raw}"
+        return f"{self.code or ''} {self.type or ''}".strip(), message
+
+
+class _Refusal(Struct):
+    error: ErrorBody | str | None = None
+    message: str | None = None
+    detail: Any = None
+
+
+_decode_refusal = msgspec.json.Decoder(_Refusal).decode
+
+
+def error_words(raw: bytes) -> tuple[str, str]:
+    """Code and message of an error body of any shape; what is not JSON is no message."""
+    try:
+        refusal = _decode_refusal(raw)
+    except msgspec.MsgspecError:
+        return "", ""
+    match refusal.error:
+        case ErrorBody() as error:
+            return error.words
+        case str() as message:
+            return "", message
+        case None:
+            return "", refusal.message or str(refusal.detail or "")
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that `Retry-After` (seconds or an HTTP date) or `retry-after-ms` ask to wait; None when they say nothing."""
+    for name, unit in (("retry-after-ms", 0.001), ("Retry-After", 1.0)):
+        value = headers.get(name, "").strip()
+        with contextlib.suppress(ValueError):
+            seconds = float(value) * unit
+            if math.isfinite(seconds):
+                return max(0.0, seconds)
+        with contextlib.suppress(ValueError):
+            moment = email.utils.parsedate_to_datetime(value)
+            return max(0.0, moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time())
+    return None
