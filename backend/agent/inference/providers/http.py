@@ -162,7 +162,7 @@ class Wire:
         self, status: int | None, code: str, message: str, retry_after: float | None = None
     ) -> ModelError:
         """The error that a vendor's status, code and message mean. Without a status the words decide."""
-        kind, retryable = _classify(status, f"{code} {message}")
+        kind, retryable = classify(status, f"{code} {message}")
         detail = self.safe(message or code or f"The provider answered {status}.")
         return kind(
             detail, provider=self.provider, status=status, retry_after=retry_after, retryable=retryable
@@ -208,8 +208,8 @@ class Wire:
                 )
 
 
-def _classify(status: int | None, words: str) -> tuple[type[ModelError], bool | None]:
-    """The error's class, and whether to retry where that differs from the class's own rule."""
+def classify(status: int | None, words: str) -> tuple[type[ModelError], bool | None]:
+    """The error that a status and a vendor's words mean: its class, and whether to retry where that differs from the class's own rule."""
     if status in (401, 403) and not _FLAGGED.search(words):
         return KeyRejected, None
     if status == 402 or (status in (None, 429) and _QUOTA.search(words)):
