@@ -1,0 +1,1 @@
+"""Where agents run commands and keep files: a protocol, its drivers, and the manager that holds the live boxes."""
