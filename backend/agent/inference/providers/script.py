@@ -35,9 +35,27 @@ from backend.agent.inference.base import StopReason
 MARK = "#script"
 MAX_WORDS = 1_000_000
 _MAX_SECONDS = 3600.0
-_WORDS = (
-    ["the", "quick", "brown", "fox", "jumps", "over", "the", "lazy", "dog", "while", "seven", "wise", "owls", "watch", "from", "an", "old", "oak", "tree"]
-)
+_WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "the",
+    "lazy",
+    "dog",
+    "while",
+    "seven",
+    "wise",
+    "owls",
+    "watch",
+    "from",
+    "an",
+    "old",
+    "oak",
+    "tree",
+]
 
 
 class Say(Struct, frozen=True):
