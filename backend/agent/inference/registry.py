@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
 import aiohttp
 from msgspec import Struct
-from typing_extensions import TypedDict, Unpack
 
 from backend.agent.inference.base import (
     ChatMessage,
@@ -48,44 +47,56 @@ class Trial(Struct, frozen=True):
     problem: str | None = None
 
 
-class Options(TypedDict, total=False):
-    """Options of one call, as in `ModelRequest`."""
-
-    temperature: float | None
-    max_tokens: int | None
-    request_id: str
-
-
 class Model:
     """One model, ready to be asked."""
 
     def __init__(self, provider: Provider, info: ModelInfo) -> None:
-        self.provider = provider
+        self._provider = provider
         self.info = info
 
     @property
     def name(self) -> str:
         """With the provider's name before it."""
-        return f"{self.provider.name}/{self.info.id}"
+        return f"{self.provider}/{self.info.id}"
+
+    @property
+    def provider(self) -> str:
+        return self._provider.name
 
     @property
     def kind(self) -> Kind:
-        return self.provider.kind
+        return self._provider.kind
 
     def stream(
-        self, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec] = (), **options: Unpack[Options]
+        self,
+        messages: Sequence[ChatMessage],
+        tools: Sequence[ToolSpec] = (),
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        request_id: str = "",
     ) -> AsyncIterator[ModelEvent]:
         """Ask; the last event is `Completed`. Raises `ModelError`."""
-        return self.provider.stream(ModelRequest(self.info.id, messages, tools, **options))
+        return self._provider.stream(
+            ModelRequest(self.info.id, messages, tools, temperature, max_tokens, request_id)
+        )
 
     async def generate(
-        self, messages: Sequence[ChatMessage], tools: Sequence[ToolSpec] = (), **options: Unpack[Options]
+        self,
+        messages: Sequence[ChatMessage],
+        tools: Sequence[ToolSpec] = (),
+        *,
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        request_id: str = "",
     ) -> Completed:
         """Ask and wait for the whole answer. Raises `ModelError`."""
-        async for event in self.stream(messages, tools, **options):
+        async for event in self.stream(
+            messages, tools, temperature=temperature, max_tokens=max_tokens, request_id=request_id
+        ):
             if isinstance(event, Completed):
                 return event
-        raise UpstreamFailed("The stream ended without an answer.", provider=self.provider.name)
+        raise UpstreamFailed("The stream ended without an answer.", provider=self.provider)
 
 
 class Models:
