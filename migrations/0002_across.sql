@@ -36,17 +36,18 @@ CREATE FUNCTION first_owner() RETURNS TABLE (user_id uuid, account_id uuid)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
     SELECT m.user_id, m.account_id FROM memberships m WHERE m.role = 'owner' ORDER BY m.created_at LIMIT 1 $$;
 
+-- `stale` says that the time of the last use is old enough to be written anew.
 CREATE FUNCTION session_by_hash(p_hash bytea)
-    RETURNS TABLE (session_id uuid, user_id uuid, account_id uuid, role text)
+    RETURNS TABLE (session_id uuid, user_id uuid, account_id uuid, role text, stale boolean)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
-    SELECT s.session_id, s.user_id, s.account_id, m.role
+    SELECT s.session_id, s.user_id, s.account_id, m.role, s.last_used_at < now() - interval '1 hour'
     FROM sessions s JOIN memberships m ON m.user_id = s.user_id AND m.account_id = s.account_id
     WHERE s.token_hash = p_hash AND s.expires_at > now() $$;
 
 CREATE FUNCTION key_by_hash(p_hash bytea)
-    RETURNS TABLE (key_id uuid, user_id uuid, account_id uuid, role text)
+    RETURNS TABLE (key_id uuid, user_id uuid, account_id uuid, role text, stale boolean)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
-    SELECT k.key_id, k.user_id, k.account_id, m.role
+    SELECT k.key_id, k.user_id, k.account_id, m.role, coalesce(k.last_used_at < now() - interval '1 minute', true)
     FROM api_keys k JOIN memberships m ON m.user_id = k.user_id AND m.account_id = k.account_id
     WHERE k.key_hash = p_hash AND k.revoked_at IS NULL $$;
 

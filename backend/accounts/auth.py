@@ -1,0 +1,72 @@
+"""The doors: what a request carries becomes a `Caller`. Another way in (a JWT of another issuer) is another door in the list."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from backend.accounts import service
+from backend.accounts.service import Caller, Right
+from backend.kit.db import Session
+from backend.kit.http import Ground, OnGround
+from backend.kit.problems import Unauthorized
+
+SESSION_COOKIE = "vibe_session"
+
+# A door returns the caller, or None when what the request carries is not for it; it raises when it is, but is not valid.
+Door = Callable[[Ground, Request], Awaitable[Caller | None]]
+
+
+async def _key_door(on: Ground, request: Request) -> Caller | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.startswith(service.KEY_PREFIX):
+        return None
+    caller = await service.by_key(on.database, token.strip())
+    if caller is None:
+        raise Unauthorized(
+            "The API key is not valid, or was revoked.", headers={"WWW-Authenticate": "Bearer"}
+        )
+    return caller
+
+
+async def _session_door(on: Ground, request: Request) -> Caller | None:
+    # A header that came too is not overruled by the cookie: whoever sends it skipped the check of the site.
+    token = request.cookies.get(SESSION_COOKIE)
+    if not token or "authorization" in request.headers:
+        return None
+    return await service.by_session(on.database, token)
+
+
+DOORS: tuple[Door, ...] = (_key_door, _session_door)
+
+
+async def caller(request: Request, on: OnGround) -> Caller:
+    """Who is asking; `Unauthorized` when nobody known."""
+    for door in DOORS:
+        found = await door(on, request)
+        if found is not None:
+            return found
+    raise Unauthorized(headers={"WWW-Authenticate": "Bearer"})
+
+
+def _with(right: Right) -> Callable[[Caller], Caller]:
+    def check(who: Annotated[Caller, Depends(caller)]) -> Caller:
+        who.require(right)
+        return who
+
+    return check
+
+
+Reader = Annotated[Caller, Depends(caller)]
+Editor = Annotated[Caller, Depends(_with("edit"))]
+Decider = Annotated[Caller, Depends(_with("decide"))]
+Manager = Annotated[Caller, Depends(_with("manage"))]
+
+
+async def transaction(who: Reader, on: OnGround) -> AsyncIterator[Session]:
+    """The request's one transaction in the caller's account: committed before the answer leaves, rolled back on a problem."""
+    async with on.database.transaction(who.account_id) as session:
+        yield session
+
+
+Transaction = Annotated[Session, Depends(transaction, scope="function")]

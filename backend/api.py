@@ -1,0 +1,171 @@
+"""The HTTP process: routes, health, metrics. It keeps nothing that another one would miss."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from pydantic import BaseModel
+
+from backend import __version__
+from backend.accounts import api as accounts
+from backend.accounts.auth import SESSION_COOKIE
+from backend.accounts.schemas import Feature
+from backend.kit import http, redis, tasks
+from backend.kit.db import Database, DatabaseUnavailable
+from backend.kit.disk import Disk
+from backend.kit.http import Ground, refusals
+from backend.kit.metrics import CONTENT_TYPE, HttpMetrics
+from backend.kit.problems import DiskFull
+from backend.kit.seal import Sealer
+from backend.kit.settings import Settings
+
+Features = Callable[[], Awaitable[dict[str, Feature]]]
+WEB = Path(__file__).parents[1] / "frontend" / "out"
+
+
+class HealthPart(BaseModel):
+    """One part of the product: whether it works, and what to do when it does not."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str
+
+
+class Ready(BaseModel):
+    """Whether this process can serve. `ok` is about what nothing works without; other parts may be off."""
+
+    ok: bool
+    parts: list[HealthPart]
+
+
+def create_app(
+    settings: Settings, dsn: str, redis_dsn: str, secret_key: str, features: Features | None = None
+) -> FastAPI:
+    """The app. `dsn` is the database as the product's role; `features` says which parts work on this machine."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            database = await Database.connect(dsn)
+            stack.push_async_callback(database.close)
+            client = redis.connect(redis_dsn)
+            stack.push_async_callback(client.aclose)
+            tasks.connect(redis_dsn)
+            stack.callback(tasks.disconnect)
+            disk = Disk(settings.vibe_data_dir, settings.vibe_min_free_mb)
+            app.state.ground = Ground(settings, database, client, Sealer(secret_key), disk)
+            yield
+
+    metrics = HttpMetrics()
+    app = FastAPI(
+        title="VIBE AI",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/openapi.json",
+        generate_unique_id_function=http.operation_id,
+        responses=refusals(422, 503),
+    )
+    app.state.features = features or _features_of(settings)
+    app.state.metrics = metrics
+    http.install(app)
+    for router in (accounts.open_router, accounts.router, _health):
+        app.include_router(router)
+    hosts = http.Hosts(settings.vibe_host, settings.vibe_public_url)
+    app.add_middleware(http.Edge, hosts=hosts, session_cookie=SESSION_COOKIE, count=metrics.count)
+    return app
+
+
+def _features_of(settings: Settings) -> Features:
+    async def features() -> dict[str, Feature]:
+        sandbox = Feature(on=True)
+        if settings.vibe_sandbox == "off":
+            sandbox = Feature(on=False, reason="VIBE_SANDBOX is off.", fix="Unset VIBE_SANDBOX.")
+        return {"sandbox": sandbox}
+
+    return features
+
+
+# Health -----------------------------------------------------------------------------------------------------------------
+
+_health = APIRouter(tags=["health"])
+
+
+@_health.get("/health/live", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
+async def live() -> Response:
+    """This process runs."""
+    return Response("ok", media_type="text/plain")
+
+
+@_health.get(
+    "/health/ready",
+    responses={503: {"model": Ready, "description": "A part that everything needs does not work"}},
+)
+async def ready(request: Request, response: Response) -> Ready:
+    """Every part, whether it works, and what to do when it does not."""
+    on: Ground = request.app.state.ground
+    needed = await asyncio.gather(_database(on), _redis(on), _disk(on))
+    features: dict[str, Feature] = await request.app.state.features()
+    others = [
+        HealthPart(name=name, ok=one.on, detail=one.reason, fix=one.fix) for name, one in features.items()
+    ]
+    answer = Ready(ok=all(part.ok for part in needed), parts=[*needed, *others, _web()])
+    if not answer.ok:
+        response.status_code = 503
+    return answer
+
+
+@_health.get("/metrics", include_in_schema=False)
+async def metrics(request: Request) -> Response:
+    """Numbers for Prometheus."""
+    counted: HttpMetrics = request.app.state.metrics
+    return Response(counted.text(), headers={"Content-Type": CONTENT_TYPE})
+
+
+async def _database(on: Ground) -> HealthPart:
+    fix = "Look at postgres.log in the data directory, or check DATABASE_URL; `vibe doctor` says more."
+    try:
+        async with asyncio.timeout(3):
+            await on.database.lookup("SELECT 1")
+    except (DatabaseUnavailable, TimeoutError) as error:
+        return HealthPart(
+            name="database", ok=False, detail=f"Postgres does not answer. {error}".strip(), fix=fix
+        )
+    return HealthPart(name="database", ok=True, detail="Postgres answers.", fix="")
+
+
+async def _redis(on: Ground) -> HealthPart:
+    fix = "Look at valkey.log in the data directory, or check REDIS_URL; `vibe doctor` says more."
+    try:
+        async with asyncio.timeout(3):
+            await on.redis.ping()
+    except redis.LOST as error:
+        return HealthPart(name="redis", ok=False, detail=f"Redis does not answer. {error}".strip(), fix=fix)
+    return HealthPart(name="redis", ok=True, detail="Redis answers.", fix="")
+
+
+async def _disk(on: Ground) -> HealthPart:
+    try:
+        on.disk.check()
+    except DiskFull as full:
+        return HealthPart(
+            name="disk", ok=False, detail=full.detail, fix="Free some space, or lower VIBE_MIN_FREE_MB."
+        )
+    return HealthPart(
+        name="disk", ok=True, detail=f"{on.disk.free_bytes() // 1_000_000} MB are free.", fix=""
+    )
+
+
+def _web() -> HealthPart:
+    if (WEB / "index.html").exists():
+        return HealthPart(name="web", ok=True, detail="The pages are built.", fix="")
+    return HealthPart(
+        name="web",
+        ok=False,
+        detail="The pages are not built.",
+        fix="Run `make up`, or `npm run build` in frontend/.",
+    )
