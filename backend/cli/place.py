@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator
 
+from backend.cli.errors import Failure
 from backend.embedded.directory import POSTGRES_UID, VALKEY_UID, DataDirectory, dropped_uid
 from backend.embedded.postgres import Postgres
 from backend.embedded.process import Say
@@ -13,7 +14,7 @@ from backend.kit.seal import Sealer, load_or_make_key
 from backend.kit.settings import Settings
 
 
-class NotHere(Exception):
+class NotHere(Failure):
     """What a command needs does not run here."""
 
 

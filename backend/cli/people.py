@@ -1,0 +1,85 @@
+"""What the command line does in the owner's name: setup link, owner, keys."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from pydantic import TypeAdapter, ValidationError
+
+from backend.accounts import service
+from backend.accounts.schemas import Email, NewApiKey, Password
+from backend.cli.errors import Failure
+from backend.cli.place import Place, app_password
+from backend.kit import migrations
+from backend.kit.db import Database
+
+
+async def has_owner(dsn: str) -> bool:
+    """Whether this installation has an owner; `dsn` is the product's role."""
+    async with _opened(dsn) as database:
+        return not await service.setup_required(database)
+
+
+async def setup_token(dsn: str) -> str | None:
+    """A new one-time token that creates the owner; None when there is one."""
+    async with _opened(dsn) as database:
+        return await service.issue_setup_token(database) if await service.setup_required(database) else None
+
+
+async def setup_link(place: Place) -> str:
+    """A new setup link of the product that runs here. Raises `Failure` when it does not run or has an owner."""
+    address = place.directory.address()
+    if address is None:
+        raise Failure("The product does not run here: start it with `vibe up`, which prints the link.")
+    async with _database(place) as database:
+        return f"{address}/setup?token={await service.issue_setup_token(database)}"
+
+
+async def create_owner(place: Place, email: str, name: str, password: str) -> None:
+    """Make the owner. Raises `Failure` for an unusable email or password, `AlreadySetUp` when there is one."""
+    for kind, given, what in ((Email, email, "email"), (Password, password, "password")):
+        try:
+            TypeAdapter(kind).validate_python(given)
+        except ValidationError as error:
+            raise Failure(f"This {what} cannot be used: {error.errors()[0]['msg']}.") from None
+    async with _database(place) as database:
+        await service.create_owner(database, email, name, password)
+
+
+async def create_key(place: Place, name: str) -> str:
+    """A new API key of the owner's. Raises `NoOwner`."""
+    async with _database(place) as database:
+        caller = await service.by_key(database, await service.local_key(database, cli_key_file(place)))
+        if caller is None:
+            raise service.NoOwner()
+        async with database.transaction(caller.account_id) as session:
+            return (await service.create_key(session, caller.user_id, NewApiKey(name=name))).key
+
+
+async def cli_key(place: Place) -> str:
+    """The key by which the command line on this machine proves who it is, from its 0600 file."""
+    async with _database(place) as database:
+        return await service.local_key(database, cli_key_file(place))
+
+
+def cli_key_file(place: Place) -> Path:
+    """Where the command line's key lies."""
+    return place.directory.path / "service" / "cli.key"
+
+
+@contextlib.asynccontextmanager
+async def _database(place: Place) -> AsyncIterator[Database]:
+    """The product's database, migrated, whether the product runs or not."""
+    async with place.database() as dsn:
+        await migrations.migrate(dsn, app_password(place.secret_key()))
+        async with _opened(place.app_dsn(dsn)) as database:
+            yield database
+
+
+@contextlib.asynccontextmanager
+async def _opened(dsn: str) -> AsyncIterator[Database]:
+    database = await Database.connect(dsn, size=2)
+    try:
+        yield database
+    finally:
+        await database.close()
