@@ -13,13 +13,14 @@ from backend.accounts import api as accounts
 from backend.accounts.auth import SESSION_COOKIE
 from backend.accounts.schemas import Feature
 from backend.kit import http, redis, tasks
-from backend.kit.db import Database, DatabaseUnavailable
+from backend.kit.db import APP_ROLE, Database, DatabaseUnavailable
 from backend.kit.disk import Disk
 from backend.kit.http import Ground, refusals
 from backend.kit.metrics import CONTENT_TYPE, HttpMetrics
 from backend.kit.problems import DiskFull
 from backend.kit.seal import Sealer
 from backend.kit.settings import Settings
+from backend.kit.settings import settings as process_settings
 
 Features = Callable[[], Awaitable[dict[str, Feature]]]
 WEB = Path(__file__).parents[1] / "frontend" / "out"
@@ -41,22 +42,21 @@ class Ready(BaseModel):
     parts: list[HealthPart]
 
 
-def create_app(
-    settings: Settings, dsn: str, redis_dsn: str, secret_key: str, features: Features | None = None
-) -> FastAPI:
-    """The app. `dsn` is the database as the product's role; `features` says which parts work on this machine."""
+class UnguardedRole(RuntimeError):
+    """The database role is not bound by row-level security"""
+
+
+def create_app(given: Settings | None = None, features: Features | None = None) -> FastAPI:
+    """The app. Its settings name the database as the product's role, Redis and the secret key; nothing is opened before it starts.
+
+    `features` says which parts of the product work on this machine.
+    """
+    settings = given or process_settings()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
-            database = await Database.connect(dsn)
-            stack.push_async_callback(database.close)
-            client = redis.connect(redis_dsn)
-            stack.push_async_callback(client.aclose)
-            tasks.connect(redis_dsn)
-            stack.callback(tasks.disconnect)
-            disk = Disk(settings.vibe_data_dir, settings.vibe_min_free_mb)
-            app.state.ground = Ground(settings, database, client, Sealer(secret_key), disk)
+            app.state.ground = await _open(settings, stack)
             yield
 
     metrics = HttpMetrics()
@@ -78,6 +78,26 @@ def create_app(
     hosts = http.Hosts(settings.vibe_host, settings.vibe_public_url)
     app.add_middleware(http.Edge, hosts=hosts, session_cookie=SESSION_COOKIE, count=metrics.count)
     return app
+
+
+async def _open(settings: Settings, stack: contextlib.AsyncExitStack) -> Ground:
+    """Open what the process stands on; it closes with the stack, in reverse order."""
+    if settings.database_url is None or settings.redis_dsn is None or settings.vibe_secret_key is None:
+        raise RuntimeError(
+            "an api process needs DATABASE_URL, REDIS_URL and VIBE_SECRET_KEY; `vibe api` settles them"
+        )
+    database = await Database.connect(settings.database_url.get_secret_value())
+    stack.push_async_callback(database.close)
+    if not await database.is_guarded():
+        raise UnguardedRole(
+            f"Connect as the role {APP_ROLE}, as `vibe api` does; another role would see every account."
+        )
+    client = redis.connect(settings.redis_dsn)
+    stack.push_async_callback(client.aclose)
+    tasks.connect(settings.redis_dsn)
+    stack.callback(tasks.disconnect)
+    disk = Disk(settings.vibe_data_dir, settings.vibe_min_free_mb)
+    return Ground(settings, database, client, Sealer(settings.vibe_secret_key.get_secret_value()), disk)
 
 
 def _features_of(settings: Settings) -> Features:
@@ -130,7 +150,7 @@ async def _database(on: Ground) -> HealthPart:
     fix = "Look at postgres.log in the data directory, or check DATABASE_URL; `vibe doctor` says more."
     try:
         async with asyncio.timeout(3):
-            await on.database.lookup("SELECT 1")
+            await on.database.ping()
     except (DatabaseUnavailable, TimeoutError) as error:
         return HealthPart(
             name="database", ok=False, detail=f"Postgres does not answer. {error}".strip(), fix=fix

@@ -164,8 +164,9 @@ async def set_up(
     expected = await repository.setup_token_hash(database)
     if expected is None or not hmac.compare_digest(expected, _digest(new.token).hex()):
         raise WrongSetupToken()
-    await create_owner(database, new.email, new.name, new.password)
-    return await log_in(database, redis, Login(email=new.email, password=new.password), address, user_agent)
+    owner = await create_owner(database, new.email, new.name, new.password)
+    async with database.transaction(owner.account.account_id) as session:
+        return await _open_session(session, owner.user.user_id, address, user_agent), owner
 
 
 async def create_owner(database: Database, email: str, name: str, password: str) -> Me:
@@ -202,16 +203,19 @@ async def log_in(
         if not right:
             await audit(session, known["user_id"], "login.failed", detail={"address": address})
         else:
-            token, session_id = secrets.token_urlsafe(32), uuid7()
-            await repository.add_session(
-                session, session_id, known["user_id"], _digest(token), user_agent[:300], SESSION_DAYS
-            )
-            await audit(session, known["user_id"], "login", str(session_id), {"address": address})
+            token = await _open_session(session, known["user_id"], address, user_agent)
             person = await me(session, known["user_id"])
     if not right:  # raised out here, so that the audit entry stays
         raise WrongCredentials()
     await limits.clear(redis, tries)
     return token, person
+
+
+async def _open_session(session: Session, user_id: UUID, address: str, user_agent: str) -> str:
+    token, session_id = secrets.token_urlsafe(32), uuid7()
+    await repository.add_session(session, session_id, user_id, _digest(token), user_agent[:300], SESSION_DAYS)
+    await audit(session, user_id, "login", str(session_id), {"address": address})
+    return token
 
 
 async def log_out(session: Session, caller: Caller) -> None:

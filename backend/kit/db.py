@@ -92,6 +92,15 @@ class Database:
         except TimeoutError:
             self._pool.terminate()
 
+    async def ping(self) -> None:
+        """Return when Postgres answers; `DatabaseUnavailable` when it does not."""
+        await self.lookup("SELECT 1")
+
+    async def is_guarded(self) -> bool:
+        """Whether row-level security binds the role that we are connected as."""
+        row = await self.lookup("SELECT row_security_active('accounts') AS active")
+        return bool(row and row["active"])
+
     async def lookup(self, sql: str, *values: Any) -> Row | None:
         """The first row of one statement in nobody's name: for the named functions across accounts, in one round trip."""
         try:
