@@ -41,7 +41,7 @@ _SETTINGS = {
 
 def _idle_account() -> int:
     """A system account that runs nothing at the moment."""
-    busy = {one.uids().real for one in psutil.process_iter()}
+    busy = {one.info["uids"].real for one in psutil.process_iter(["uids"]) if one.info["uids"]}
     idle = [account.pw_uid for account in pwd.getpwall() if 0 < account.pw_uid < 1000 and account.pw_uid not in busy]
     if not idle:
         raise CannotStart("Making the database as root needs a system account that runs nothing, such as `games`.")
