@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import aiohttp
-from aiohttp.tracing import Trace
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.tracing import Trace
 from yarl import URL
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -51,20 +51,41 @@ class TooSlow(EgressRefused):
 
 
 _NOT_PUBLIC_4 = tuple(
-    map(
-        ipaddress.IPv4Network,
-        (
-            "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.2.0/24 "
-            "192.31.196.0/24 192.52.193.0/24 192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 "
-            "198.51.100.0/24 203.0.113.0/24 224.0.0.0/3 168.63.129.16/32"  # the last: a cloud's internal address
-        ).split(),
+    ipaddress.IPv4Network(text)
+    for text in (
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.31.196.0/24",
+        "192.52.193.0/24",
+        "192.88.99.0/24",
+        "192.168.0.0/16",
+        "192.175.48.0/24",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "224.0.0.0/3",
+        "168.63.129.16/32",  # a cloud's internal address
     )
 )
 _PUBLIC_6 = ipaddress.IPv6Network("2000::/3")
 _NOT_PUBLIC_6 = tuple(
-    map(ipaddress.IPv6Network, "2001::/23 2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20 3ffe::/16 5f00::/16".split())
+    ipaddress.IPv6Network(text)
+    for text in (
+        "2001::/23",
+        "2001:db8::/32",
+        "2002::/16",
+        "2620:4f:8000::/48",
+        "3fff::/20",
+        "3ffe::/16",
+    )
 )
-_NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"),)
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _NUMBER = re.compile(r"0[xX][0-9a-fA-F]*|[0-9]+")
 
 
@@ -85,7 +106,7 @@ def is_public(address: Address) -> bool:
         return not any(address in network for network in _NOT_PUBLIC_4)
     if address.scope_id is not None:
         return False
-    if any(address in network for network in _NAT64):
+    if address in _NAT64:
         return is_public(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     if (int(address) >> 32) & 0xFFFFFFFF in (0x00005EFE, 0x02005EFE):  # ISATAP
         return False
@@ -169,7 +190,9 @@ def check_url(text: str | URL, private_targets: frozenset[str] = NOTHING_PRIVATE
     return url
 
 
-async def resolve(target: Target, private_targets: frozenset[str] = NOTHING_PRIVATE, timeout: float = 10.0) -> list[str]:
+async def resolve(
+    target: Target, private_targets: frozenset[str] = NOTHING_PRIVATE, timeout: float = 10.0
+) -> list[str]:
     """The addresses of a host, looked up once, all of them checked. Raises EgressRefused."""
     literal = _literal(target.host)
     if literal is not None:
@@ -191,7 +214,12 @@ async def resolve(target: Target, private_targets: frozenset[str] = NOTHING_PRIV
 
 
 async def open_connection(
-    host: str, port: int, *, private_targets: frozenset[str] = NOTHING_PRIVATE, timeout: float = 10.0, limit: int = 65536
+    host: str,
+    port: int,
+    *,
+    private_targets: frozenset[str] = NOTHING_PRIVATE,
+    timeout: float = 10.0,
+    limit: int = 65536,
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """A TCP connection to a host, to an address that was checked. Raises EgressRefused, or OSError when none answers."""
     target = target_of(host, port)
@@ -214,7 +242,9 @@ class _Resolver(AbstractResolver):
         self._private_targets = private_targets
         self.allowed: set[tuple[str, int]] = set()
 
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[ResolveResult]:
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
         target = target_of(host, port)
         addresses = await resolve(target, self._private_targets)
         if str(target) in self._private_targets:
@@ -239,10 +269,14 @@ class GuardedConnector(aiohttp.TCPConnector):
     """aiohttp's connector behind the guard: give it to a ClientSession and every request and redirect of that session
     is checked. What is refused raises EgressRefused out of the request. Environment proxies are not followed."""
 
-    def __init__(self, private_targets: frozenset[str] = NOTHING_PRIVATE, *, limit: int = 100, limit_per_host: int = 0) -> None:
+    def __init__(
+        self, private_targets: frozenset[str] = NOTHING_PRIVATE, *, limit: int = 100, limit_per_host: int = 0
+    ) -> None:
         self._private_targets = private_targets
         self._guard = _Resolver(private_targets)
-        super().__init__(resolver=self._guard, limit=limit, limit_per_host=limit_per_host, socket_factory=self._socket)
+        super().__init__(
+            resolver=self._guard, limit=limit, limit_per_host=limit_per_host, socket_factory=self._socket
+        )
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -251,7 +285,10 @@ class GuardedConnector(aiohttp.TCPConnector):
         if req.proxy is not None:
             raise UnsafeURL("requests through a proxy cannot be checked")
         url = check_url(req.url.with_user(None), self._private_targets)
-        if _literal(url.raw_host or "") is not None and str(Target(url.raw_host or "", url.port or 0)) in self._private_targets:
+        if (
+            _literal(url.raw_host or "") is not None
+            and str(Target(url.raw_host or "", url.port or 0)) in self._private_targets
+        ):
             self._guard.allowed.add((url.raw_host or "", url.port or 0))
         return await super().connect(req, traces, timeout)
 
@@ -290,7 +327,9 @@ async def fetch(
     try:
         async with (
             asyncio.timeout(timeout),
-            aiohttp.ClientSession(connector=GuardedConnector(private_targets), cookie_jar=aiohttp.DummyCookieJar()) as session,
+            aiohttp.ClientSession(
+                connector=GuardedConnector(private_targets), cookie_jar=aiohttp.DummyCookieJar()
+            ) as session,
         ):
             for _ in range(max_redirects + 1):
                 sent = dict(headers or {}) if at.origin() == first else {}
@@ -299,7 +338,9 @@ async def fetch(
                     if response.status in (301, 302, 303, 307, 308) and location:
                         at = check_url(at.join(URL(location)), private_targets)
                         continue
-                    return Fetched(str(at), response.status, _lower(response.headers), await _body(response, max_bytes))
+                    return Fetched(
+                        str(at), response.status, _lower(response.headers), await _body(response, max_bytes)
+                    )
             raise TooManyRedirects(f"{url} redirects more than {max_redirects} times")
     except TimeoutError:
         raise TooSlow(f"{url} took longer than {timeout:g} seconds") from None

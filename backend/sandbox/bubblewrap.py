@@ -24,11 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from backend.sandbox import agentd, profile, seccomp
+from backend.sandbox import profile, seccomp
 from backend.sandbox.cgroups import ControlGroups, Groups
+from backend.sandbox.inside import frames
 from backend.sandbox.protocol import (
     HEAD_BYTES,
-    LOG_LIMIT_BYTES,
     TAIL_BYTES,
     WORKSPACE,
     Availability,
@@ -94,7 +94,6 @@ class Bubblewrap:
         self._binary = binary
         # PR_SET_PDEATHSIG fires when the *thread* that forked ends: these live as long as the process.
         self._launcher = ThreadPoolExecutor(4, "sandbox-launcher")
-        self._supervisor = Path(agentd.__file__).read_bytes()
         self._checked: Availability | None = None
 
     @property
@@ -129,7 +128,9 @@ class Bubblewrap:
             raise
         proxy = None
         if started.listener is not None:
-            proxy = await Proxy.start(started.listener, spec.network, self._private_targets, self._hear(spec.workspace))
+            proxy = await Proxy.start(
+                started.listener, spec.network, self._private_targets, self._hear(spec.workspace)
+            )
         box = Box(spec, connection, started, volume, groups, proxy)
         try:
             await box.configure(self._cgroups.controllers)
@@ -183,7 +184,7 @@ class Bubblewrap:
 
     def _launch(self, spec: SandboxSpec, volume: Volume, groups: Groups) -> _Started:
         python, python_home = _interpreter()
-        args = profile.build(volume.files, spec.limits, self._supervisor, seccomp.program(), python_home)
+        args = profile.build(volume.files, spec.limits, seccomp.program(), python_home)
         ours, theirs = socket.socketpair()
         info_read, info_write = os.pipe()
         errors = os.memfd_create("vibe-errors", os.MFD_CLOEXEC)
@@ -191,7 +192,7 @@ class Bubblewrap:
             args.add("--info-fd", str(info_write))
             options = args.descriptor(b"\0".join(option.encode() for option in args.options) + b"\0")
             door = "off" if spec.network.policy == "off" else "proxy"
-            inside = [python, "-I", "-S", "-B", profile.AGENTD, str(theirs.fileno()), door]
+            inside = [python, "-I", "-S", "-B", "-c", profile.START, str(theirs.fileno()), door]
             process = subprocess.Popen(
                 [*_entrance(groups, volume.uid), self._path(), "--args", str(options), "--", *inside],
                 stdin=subprocess.DEVNULL,
@@ -217,7 +218,9 @@ class Bubblewrap:
             os.close(errors)
             os.close(info_read)
 
-    def _greet(self, process: "subprocess.Popen[bytes]", ours: socket.socket, info: int, door: bool) -> _Started:
+    def _greet(
+        self, process: "subprocess.Popen[bytes]", ours: socket.socket, info: int, door: bool
+    ) -> _Started:
         """Wait until the supervisor has said that it is ready."""
         ours.settimeout(START_SECONDS)
         data, descriptors, _, _ = socket.recv_fds(ours, 64, 4)
@@ -239,9 +242,14 @@ class Bubblewrap:
         if sys.platform != "linux":
             raise SandboxUnavailable("Sandboxes need Linux.", "Run VIBE in a Linux machine or container.")
         if platform.machine() not in seccomp.MACHINES:
-            raise SandboxUnavailable(f"There is no system-call filter for {platform.machine()}.", "Use x86_64 or aarch64.")
+            raise SandboxUnavailable(
+                f"There is no system-call filter for {platform.machine()}.", "Use x86_64 or aarch64."
+            )
         if shutil.which(self._binary) is None:
-            raise SandboxUnavailable("bubblewrap (bwrap) is not installed.", "Install it: apt-get install bubblewrap (dnf, pacman, apk: bubblewrap).")
+            raise SandboxUnavailable(
+                "bubblewrap (bwrap) is not installed.",
+                "Install it: apt-get install bubblewrap (dnf, pacman, apk: bubblewrap).",
+            )
         if os.geteuid() == 0 and shutil.which("setpriv") is None:
             raise SandboxUnavailable("setpriv is not installed.", "Install util-linux.")
         _interpreter()
@@ -273,7 +281,13 @@ class Box:
     """One live box; the protocol's `Sandbox`."""
 
     def __init__(
-        self, spec: SandboxSpec, connection: Connection, started: _Started, volume: Volume, groups: Groups, proxy: Proxy | None
+        self,
+        spec: SandboxSpec,
+        connection: Connection,
+        started: _Started,
+        volume: Volume,
+        groups: Groups,
+        proxy: Proxy | None,
     ) -> None:
         self.spec = spec
         self.restarted_with = volume.was_running()
@@ -303,7 +317,7 @@ class Box:
             watch_memory=0 if hard_memory else limits.memory_mb << 20,
             watch_disk=0 if self._volume.hard_quota else limits.disk_mb << 20,
             watch_inodes=limits.inodes,
-            env=profile.environment(self.spec.env, agentd.PROXY_PORT if self._proxy else None),
+            env=profile.environment(self.spec.env, frames.PROXY_PORT if self._proxy else None),
         )
         self._volume.note_running([])
 
@@ -326,11 +340,11 @@ class Box:
             feeding = asyncio.create_task(channel.feed(stdin)) if stdin else None
             try:
                 async for kind, payload in channel.output():
-                    if kind == agentd.DONE:
+                    if kind == frames.DONE:
                         return self._result(answer(payload), out, err, before)
-                    (out if kind == agentd.DATA else err).feed(payload)
+                    (out if kind == frames.DATA else err).feed(payload)
                     if on_output is not None:
-                        heard = on_output("stdout" if kind == agentd.DATA else "stderr", payload)
+                        heard = on_output("stdout" if kind == frames.DATA else "stderr", payload)
                         if heard is not None:
                             await heard
             finally:
@@ -339,7 +353,9 @@ class Box:
                     await asyncio.gather(feeding, return_exceptions=True)
         raise SandboxDied("the sandbox has stopped")
 
-    async def spawn(self, command: Command, *, cwd: str = WORKSPACE, env: Mapping[str, str] | None = None) -> str:
+    async def spawn(
+        self, command: Command, *, cwd: str = WORKSPACE, env: Mapping[str, str] | None = None
+    ) -> str:
         """Start in the background."""
         fields = _fields("spawn", command, cwd, env, 0, stdin=True)
         body, _ = await self._connection.call("run", **fields)
@@ -359,10 +375,12 @@ class Box:
 
     async def send(self, process: str, data: bytes, *, end: bool = False) -> None:
         """Write to a process's standard input."""
-        for at in range(0, len(data) or 1, agentd.CHUNK):
-            piece = data[at : at + agentd.CHUNK]
-            last = at + agentd.CHUNK >= len(data)
-            await self._connection.call("send", process=process, data=piece.decode("latin-1"), end=end and last)
+        for at in range(0, len(data) or 1, frames.CHUNK):
+            piece = data[at : at + frames.CHUNK]
+            last = at + frames.CHUNK >= len(data)
+            await self._connection.call(
+                "send", process=process, data=piece.decode("latin-1"), end=end and last
+            )
 
     async def kill(self, process: str, *, grace: float = 1.0) -> None:
         """End a process and all it started."""
@@ -385,9 +403,9 @@ class Box:
         fields = _fields("pty", command, cwd, env, 0, stdin=True) | {"cols": cols, "rows": rows}
         channel = self._connection.open()
         try:
-            await self._connection.send(agentd.CALL, channel.number, request("run", fields))
+            await self._connection.send(frames.CALL, channel.number, request("run", fields))
             kind, payload = await channel.next()
-            if kind != agentd.HELLO:
+            if kind != frames.HELLO:
                 answer(payload)
                 raise SandboxDied("the sandbox opened no terminal")
         except BaseException:
@@ -410,10 +428,12 @@ class Box:
         """Hang up a terminal."""
         await self.kill(process, grace=0.2)
 
-    async def _pump(self, process: str, channel: Channel, on_output: Callable[[bytes], Awaitable[None] | None]) -> None:
+    async def _pump(
+        self, process: str, channel: Channel, on_output: Callable[[bytes], Awaitable[None] | None]
+    ) -> None:
         try:
             async for kind, payload in channel.output():
-                if kind == agentd.DATA:
+                if kind == frames.DATA:
                     heard = on_output(payload)
                     if heard is not None:
                         await heard
@@ -429,10 +449,14 @@ class Box:
 
     async def read(self, path: str, offset: int = 0, length: int = 1024 * 1024) -> FileContent:
         """A range of a regular file."""
-        body, data = await self._file("read", path=path, offset=max(0, offset), length=min(length, READ_LIMIT))
+        body, data = await self._file(
+            "read", path=path, offset=max(0, offset), length=min(length, READ_LIMIT)
+        )
         return FileContent(data, offset, body["size"], body["sha256"])
 
-    async def write(self, path: str, data: bytes, *, expected_sha256: str | None = None, mode: int | None = None) -> str:
+    async def write(
+        self, path: str, data: bytes, *, expected_sha256: str | None = None, mode: int | None = None
+    ) -> str:
         """Replace a file atomically."""
         body, _ = await self._file("write", data, path=path, expected=expected_sha256, mode=mode)
         return str(body["sha256"])
@@ -459,36 +483,42 @@ class Box:
         self, pattern: str, *, path: str = WORKSPACE, glob: str = "*", regex: bool = True, limit: int = 200
     ) -> Matches:
         """Lines that match."""
-        body, data = await self._file("search", pattern=pattern, path=path, glob=glob, regex=regex, limit=min(limit, 5000))
+        body, data = await self._file(
+            "search", pattern=pattern, path=path, glob=glob, regex=regex, limit=min(limit, 5000)
+        )
         return Matches(tuple(Match(*entry) for entry in json.loads(data)), body["truncated"])
 
     async def archive(self, path: str = WORKSPACE) -> AsyncIterator[bytes]:
         """A tar.gz, in pieces."""
-        async with self._call("file", {"name": "archive", "args": {"path": path}, "timeout": 600.0}) as channel:
+        async with self._call(
+            "file", {"name": "archive", "args": {"path": path}, "timeout": 600.0}
+        ) as channel:
             await channel.feed(b"")
             said = b""
             async for kind, payload in channel.output():
-                if kind == agentd.DATA:
+                if kind == frames.DATA:
                     yield payload
-                elif kind == agentd.ERR:
+                elif kind == frames.ERR:
                     said = _bounded(said + payload)
                 else:
                     _file_answer(answer(payload), said)
 
     async def _file(self, name: str, stdin: bytes = b"", **args: Any) -> tuple[dict[str, Any], bytes]:
         """Run a file operation: (its answer, its data)."""
-        async with self._call("file", {"name": name, "args": args, "timeout": agentd.FILE_SECONDS}) as channel:
+        async with self._call(
+            "file", {"name": name, "args": args, "timeout": frames.FILE_SECONDS}
+        ) as channel:
             feeding = asyncio.create_task(channel.feed(stdin))
             try:
                 pieces: list[bytes] = []
                 size, said = 0, b""
                 async for kind, payload in channel.output():
-                    if kind == agentd.DATA:
+                    if kind == frames.DATA:
                         size += len(payload)
-                        if size > READ_LIMIT + agentd.FRAME_LIMIT:
+                        if size > READ_LIMIT + frames.FRAME_LIMIT:
                             raise InvalidCall("the sandbox sent more than was asked for")
                         pieces.append(payload)
-                    elif kind == agentd.ERR:
+                    elif kind == frames.ERR:
                         said = _bounded(said + payload)
                     else:
                         return _file_answer(answer(payload), said), b"".join(pieces)
@@ -546,19 +576,28 @@ class Box:
         """A channel for one call; what it started is killed when we leave before its end."""
         channel = self._connection.open()
         try:
-            await self._connection.send(agentd.CALL, channel.number, request(op, fields))
+            await self._connection.send(frames.CALL, channel.number, request(op, fields))
             yield channel
         except BaseException:
             if self.alive:
                 with contextlib.suppress(SandboxDied):
-                    await asyncio.shield(self._connection.send(agentd.CALL, 0, request("cancel", {"channel": channel.number})))
+                    await asyncio.shield(
+                        self._connection.send(frames.CALL, 0, request("cancel", {"channel": channel.number}))
+                    )
             raise
         finally:
             self._connection.drop(channel)
 
     @contextlib.asynccontextmanager
     async def _run(
-        self, kind: str, command: Command, cwd: str, env: Mapping[str, str] | None, timeout: float, *, stdin: bool
+        self,
+        kind: str,
+        command: Command,
+        cwd: str,
+        env: Mapping[str, str] | None,
+        timeout: float,
+        *,
+        stdin: bool,
     ) -> AsyncIterator[Channel]:
         async with self._call("run", _fields(kind, command, cwd, env, timeout, stdin=stdin)) as channel:
             self._note(channel.number, command)
@@ -576,22 +615,24 @@ class Box:
         if self._running.pop(number, None) is not None:
             self._volume.note_running(list(self._running.values()))
 
-    def _result(self, body: dict[str, Any], out: "_Capture", err: "_Capture", kills_before: int) -> ExecResult:
+    def _result(
+        self, body: dict[str, Any], out: "_Capture", err: "_Capture", kills_before: int
+    ) -> ExecResult:
         code = int(body["exit"])
         reason = body["reason"]
         status: Status = "ok"
         if reason in ("timeout", "killed", "out_of_memory", "out_of_disk"):
             status = reason
-        elif code in (-signal.SIGKILL, 128 + signal.SIGKILL) and self._groups.out_of_memory_kills() > kills_before:
+        elif code == 128 + signal.SIGKILL and self._groups.out_of_memory_kills() > kills_before:
             status = "out_of_memory"
         return ExecResult(
             status=status,
-            exit_code=code if code >= 0 else 128 - code,
+            exit_code=code,
             stdout=out.captured(),
             stderr=err.captured(),
             duration=float(body["seconds"]),
-            log_path=body.get("log"),
-            log_dropped=max(0, out.size + err.size - LOG_LIMIT_BYTES),
+            log_path=body["log"],
+            log_dropped=int(body["dropped"]) if body["log"] else 0,
         )
 
 
@@ -618,15 +659,30 @@ class _Capture:
 
 
 def _fields(
-    kind: Literal["exec", "spawn", "pty"] | str, command: Command, cwd: str, env: Mapping[str, str] | None, timeout: float, *, stdin: bool
+    kind: Literal["exec", "spawn", "pty"] | str,
+    command: Command,
+    cwd: str,
+    env: Mapping[str, str] | None,
+    timeout: float,
+    *,
+    stdin: bool,
 ) -> dict[str, Any]:
     plain = command if isinstance(command, str) else list(command)
     if not plain:
         raise InvalidCall("there is no command")
     text = plain if isinstance(plain, str) else "".join(plain)
     if "\0" in text or len(text) > 120_000:
-        raise InvalidCall("a command holds no NUL and at most 120,000 characters; write longer scripts to a file")
-    return {"kind": kind, "command": plain, "cwd": cwd, "env": dict(env or {}), "timeout": timeout, "stdin": stdin}
+        raise InvalidCall(
+            "a command holds no NUL and at most 120,000 characters; write longer scripts to a file"
+        )
+    return {
+        "kind": kind,
+        "command": plain,
+        "cwd": cwd,
+        "env": dict(env or {}),
+        "timeout": timeout,
+        "stdin": stdin,
+    }
 
 
 def _file_answer(ended: dict[str, Any], said: bytes) -> dict[str, Any]:
@@ -638,7 +694,7 @@ def _file_answer(ended: dict[str, Any], said: bytes) -> dict[str, Any]:
 
 
 def _bounded(said: bytes) -> bytes:
-    if len(said) > agentd.FRAME_LIMIT:
+    if len(said) > frames.FRAME_LIMIT:
         raise InvalidCall("the sandbox sent more than was asked for")
     return said
 
@@ -647,11 +703,21 @@ def _entrance(groups: Groups, uid: int | None) -> list[str]:
     """The command in front of bwrap: enter the groups, then drop to the box's own uid."""
     drop = []
     if uid is not None:
-        drop = [shutil.which("setpriv") or "setpriv", "--reuid", str(uid), "--regid", str(uid), "--clear-groups", "--"]
+        drop = [
+            shutil.which("setpriv") or "setpriv",
+            "--reuid",
+            str(uid),
+            "--regid",
+            str(uid),
+            "--clear-groups",
+            "--",
+        ]
     files = groups.entrances
     if not files:
         return drop
-    script = 'n=$1; shift; while [ $n -gt 0 ]; do echo $$ >"$1" || exit 90; shift; n=$((n-1)); done; exec "$@"'
+    script = (
+        'n=$1; shift; while [ $n -gt 0 ]; do echo $$ >"$1" || exit 90; shift; n=$((n-1)); done; exec "$@"'
+    )
     return ["/bin/sh", "-c", script, "sh", str(len(files)), *files, *drop]
 
 
@@ -672,14 +738,21 @@ def _interpreter() -> tuple[str, Path | None]:
 
 
 def _version(path: str) -> tuple[int, ...]:
-    said = subprocess.run([path, "--version"], capture_output=True, check=False, text=True, env={}, timeout=10).stdout
+    said = subprocess.run(
+        [path, "--version"], capture_output=True, check=False, text=True, env={}, timeout=10
+    ).stdout
     return tuple(int(part) for part in re.findall(r"\d+", said)[:2])
 
 
 def _explain(said: str) -> SandboxUnavailable:
     """What bwrap said, with what to do about it."""
     fix = "See the sandbox section of the documentation."
-    if "namespace" in said or "uid map" in said or "Operation not permitted" in said or "Permission denied" in said:
+    if (
+        "namespace" in said
+        or "uid map" in said
+        or "Operation not permitted" in said
+        or "Permission denied" in said
+    ):
         fix = (
             "Allow user namespaces: sysctl user.max_user_namespaces=15000, on Debian also kernel.unprivileged_userns_clone=1, on "
             "Ubuntu kernel.apparmor_restrict_unprivileged_userns=0; in a container add --security-opt seccomp=unconfined."

@@ -139,9 +139,9 @@ def _find(mounts: str, own: str) -> list[Hierarchy]:
         if kind == "cgroup2":
             found += _version_2(Path(mount), root, paths.get("", "/"))
         elif kind == "cgroup":
-            names = frozenset(options.split(",")) & {"memory", "pids", "cpu"}
-            if names:
-                found += _version_1(Path(mount), root, paths.get(min(names), "/"), names)
+            controllers = frozenset(options.split(",")) & {"memory", "pids", "cpu"}
+            if controllers:
+                found += _version_1(Path(mount), root, paths.get(min(controllers), "/"), controllers)
     return found
 
 

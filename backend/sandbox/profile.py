@@ -5,18 +5,39 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from backend.sandbox import inside
 from backend.sandbox.protocol import Limits
 
 PASSWD = b"root:x:0:0:root:/nonexistent:/usr/sbin/nologin\nagent:x:1000:1000:agent:/workspace:/bin/bash\nnobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
 GROUP = b"root:x:0:\nagent:x:1000:\nnogroup:x:65534:\n"
 HOSTS = b"127.0.0.1 localhost sandbox\n::1 localhost\n"
 NSSWITCH = b"passwd: files\ngroup: files\nhosts: files\nservices: files\nprotocols: files\n"
-AGENTD = "/run/vibe/agentd"
+_HOME = "/run/vibe"
+_PACKAGE = Path(inside.__file__).parent
+START = f"import sys; sys.path.insert(0, {_HOME!r}); from backend.sandbox.inside import agentd; agentd.main()"
 
 _ETC = (
-    "ld.so.cache ld.so.conf ld.so.conf.d ssl/certs ssl/openssl.cnf pki/tls/certs ca-certificates alternatives fonts "
-    "localtime mime.types protocols services magic os-release java-17-openjdk java-21-openjdk python3 python3.11 perl"
-).split()
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "pki/tls/certs",
+    "ca-certificates",
+    "alternatives",
+    "fonts",
+    "localtime",
+    "mime.types",
+    "protocols",
+    "services",
+    "magic",
+    "os-release",
+    "java-17-openjdk",
+    "java-21-openjdk",
+    "python3",
+    "python3.11",
+    "perl",
+)
 
 
 @dataclass
@@ -50,7 +71,7 @@ class Arguments:
         self.descriptors.clear()
 
 
-def build(files: Path, limits: Limits, agentd: bytes, seccomp: bytes, python_home: Path | None) -> Arguments:
+def build(files: Path, limits: Limits, seccomp: bytes, python_home: Path | None) -> Arguments:
     """The whole profile for one box on the workspace directory `files`."""
     args = Arguments()
     args.add(
@@ -62,14 +83,30 @@ def build(files: Path, limits: Limits, agentd: bytes, seccomp: bytes, python_hom
     args.add(*_system())
     for name in _ETC:
         args.add("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")
-    for name, content in (("passwd", PASSWD), ("group", GROUP), ("hosts", HOSTS), ("nsswitch.conf", NSSWITCH)):
+    for name, content in (
+        ("passwd", PASSWD),
+        ("group", GROUP),
+        ("hosts", HOSTS),
+        ("nsswitch.conf", NSSWITCH),
+    ):
         args.data(content, f"/etc/{name}")
     # A box's root owns /proc/sys of the kernel as uid 0 does: bound read-only on itself it is closed for all.
     args.add("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys")
     args.add("--dev", "/dev", "--size", str(limits.tmp_mb << 20), "--tmpfs", "/dev/shm")
-    args.add("--size", str(limits.tmp_mb << 20), "--perms", "1777", "--tmpfs", "/tmp", "--symlink", "/tmp", "/var/tmp")
+    args.add(
+        "--size",
+        str(limits.tmp_mb << 20),
+        "--perms",
+        "1777",
+        "--tmpfs",
+        "/tmp",
+        "--symlink",
+        "/tmp",
+        "/var/tmp",
+    )
     args.add("--remount-ro", "/dev")
-    args.data(agentd, AGENTD)
+    for source in sorted(_PACKAGE.glob("*.py")):
+        args.data(source.read_bytes(), f"{_HOME}/backend/sandbox/inside/{source.name}")
     if python_home is not None:
         args.add("--ro-bind", str(python_home), "/opt/python")
     args.add("--bind", str(files), "/workspace", "--remount-ro", "/", "--chdir", "/", "--clearenv")

@@ -139,7 +139,11 @@ class Captured:
 
     def text(self) -> str:
         """Head and tail as text, with the number of missing bytes between them."""
-        gap = f"\n[... {self.size - len(self.head) - len(self.tail)} bytes left out ...]\n".encode() if self.truncated else b""
+        gap = (
+            f"\n[... {self.size - len(self.head) - len(self.tail)} bytes left out ...]\n".encode()
+            if self.truncated
+            else b""
+        )
         return (self.head + gap + self.tail).decode("utf-8", "replace")
 
 
@@ -269,7 +273,9 @@ class Sandbox(Protocol):
         """Run to the end (a str by the shell, a list as it is). `on_output` is called with each piece at once;
         while it awaits, the command is held back. At `timeout` seconds the whole tree is killed."""
 
-    async def spawn(self, command: Command, *, cwd: str = WORKSPACE, env: Mapping[str, str] | None = None) -> str:
+    async def spawn(
+        self, command: Command, *, cwd: str = WORKSPACE, env: Mapping[str, str] | None = None
+    ) -> str:
         """Start in the background; returns the process id for `logs`, `send` and `kill`."""
 
     async def processes(self) -> list[Process]:
@@ -308,7 +314,9 @@ class Sandbox(Protocol):
     async def read(self, path: str, offset: int = 0, length: int = 1024 * 1024) -> FileContent:
         """A range of a regular file, at most 16 MB."""
 
-    async def write(self, path: str, data: bytes, *, expected_sha256: str | None = None, mode: int | None = None) -> str:
+    async def write(
+        self, path: str, data: bytes, *, expected_sha256: str | None = None, mode: int | None = None
+    ) -> str:
         """Replace a file atomically, making its directories; returns its sha256. With `expected_sha256` only when the
         file is that now (`""`: does not exist), else Conflict."""
 

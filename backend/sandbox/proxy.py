@@ -50,7 +50,9 @@ def permits(network: Network, target: egress.Target) -> bool:
 
 
 def _matches(entry: str, target: egress.Target) -> bool:
-    name, colon, port = entry.rpartition(":") if not entry.endswith("]") and entry.count(":") != 0 else (entry, "", "")
+    name, colon, port = (
+        entry.rpartition(":") if not entry.endswith("]") and entry.count(":") != 0 else (entry, "", "")
+    )
     if colon and port.isdigit():
         ports: tuple[int, ...] = (int(port),)
     else:
@@ -66,7 +68,9 @@ def _matches(entry: str, target: egress.Target) -> bool:
 class Proxy:
     """Serves one box until closed; `on_decision` hears of each target, allowed or not."""
 
-    def __init__(self, network: Network, private_targets: frozenset[str], on_decision: Callable[[Decision], None]) -> None:
+    def __init__(
+        self, network: Network, private_targets: frozenset[str], on_decision: Callable[[Decision], None]
+    ) -> None:
         self._network = network
         self._private_targets = private_targets
         self._on_decision = on_decision
@@ -76,7 +80,11 @@ class Proxy:
 
     @classmethod
     async def start(
-        cls, listener: socket.socket, network: Network, private_targets: frozenset[str], on_decision: Callable[[Decision], None]
+        cls,
+        listener: socket.socket,
+        network: Network,
+        private_targets: frozenset[str],
+        on_decision: Callable[[Decision], None],
     ) -> "Proxy":
         """Serve on a listening TCP socket; anything else raises ValueError."""
         listens = listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
@@ -131,13 +139,19 @@ class Proxy:
         if not permits(self._network, target):
             raise self._refuse(
                 target,
-                "is not on this sandbox's allow-list" if self._network.policy == "allowlist" else "is not reachable from a sandbox",
+                "is not on this sandbox's allow-list"
+                if self._network.policy == "allowlist"
+                else "is not reachable from a sandbox",
                 "Its owner can add the host to the agent's allowed hosts.",
             )
         try:
-            pair = await egress.open_connection(target.host, target.port, private_targets=self._private_targets, limit=_PIECE)
+            pair = await egress.open_connection(
+                target.host, target.port, private_targets=self._private_targets, limit=_PIECE
+            )
         except (egress.PrivateAddress, egress.UnsafeURL) as error:
-            raise self._refuse(target, f"may not be reached: {error}", "Sandboxes reach public addresses only.") from None
+            raise self._refuse(
+                target, f"may not be reached: {error}", "Sandboxes reach public addresses only."
+            ) from None
         except (egress.EgressRefused, OSError) as error:
             self._on_decision(Decision(target.host, target.port, True, str(error)))
             raise Refused("502 Bad Gateway", f"{target} could not be reached: {error}") from None
@@ -158,7 +172,11 @@ async def _head(reader: asyncio.StreamReader) -> tuple[str, str, list[bytes]]:
         raise Refused("400 Bad Request", "the request's head is too long or came too slowly") from None
     first, *lines = raw[:-4].split(b"\r\n")
     parts = first.decode("latin-1").split(" ")
-    if len(parts) != 3 or not parts[2].startswith("HTTP/1.") or any(b"\n" in line or b"\r" in line for line in lines):
+    if (
+        len(parts) != 3
+        or not parts[2].startswith("HTTP/1.")
+        or any(b"\n" in line or b"\r" in line for line in lines)
+    ):
         raise Refused("400 Bad Request", "not an HTTP/1.1 request")
     return parts[0], parts[1], lines
 
@@ -199,7 +217,15 @@ def _forwarded(method: str, address: str, lines: list[bytes]) -> tuple[egress.Ta
                     raise Refused("400 Bad Request", "bad Content-Length")
                 length = int(text)
                 kept.append(line)
-            case b"host" | b"connection" | b"proxy-connection" | b"proxy-authorization" | b"keep-alive" | b"upgrade" | b"te":
+            case (
+                b"host"
+                | b"connection"
+                | b"proxy-connection"
+                | b"proxy-authorization"
+                | b"keep-alive"
+                | b"upgrade"
+                | b"te"
+            ):
                 pass
             case _:
                 kept.append(line)

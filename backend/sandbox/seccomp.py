@@ -39,19 +39,43 @@ _COMMON = (425, 426, 427, 428, 429, 430, 431, 432, 433, 438, 442, 443, 447)
 # settimeofday clock_settime clock_adjtime adjtimex quotactl lookup_dcookie nfsservctl syslog setns unshare kcmp
 # fanotify_init vhangup sethostname setdomainname
 _X86_64 = (
-    (165, 166, 155, 161, 167, 168, 169, 246, 320, 175, 313, 176, 321, 298, 323, 250, 248, 249, 304, 303, 163)
-    + (164, 227, 305, 159, 179, 212, 180, 103, 308, 272, 312, 300, 153, 170, 171)
+    *(
+        165,
+        166,
+        155,
+        161,
+        167,
+        168,
+        169,
+        246,
+        320,
+        175,
+        313,
+        176,
+        321,
+        298,
+        323,
+        250,
+        248,
+        249,
+        304,
+        303,
+        163,
+    ),
+    *(164, 227, 305, 159, 179, 212, 180, 103, 308, 272, 312, 300, 153, 170, 171),
     # uselib sysfs _sysctl iopl ioperm modify_ldt create_module get_kernel_syms query_module ustat vserver
-    + (134, 139, 156, 172, 173, 154, 174, 177, 178, 136, 236)
+    *(134, 139, 156, 172, 173, 154, 174, 177, 178, 136, 236),
 )
 _AARCH64 = (
-    (40, 39, 41, 51, 224, 225, 142, 104, 294, 105, 273, 106, 280, 241, 282, 219, 217, 218, 265, 264, 89)
-    + (170, 112, 266, 171, 60, 18, 42, 116, 268, 97, 272, 262, 58, 161, 162)
+    *(40, 39, 41, 51, 224, 225, 142, 104, 294, 105, 273, 106, 280, 241, 282, 219, 217, 218, 265, 264, 89),
+    *(170, 112, 266, 171, 60, 18, 42, 116, 268, 97, 272, 262, 58, 161, 162),
 )
 
 MACHINES = {
-    "x86_64": Machine(0xC000003E, clone=56, socket=41, socketpair=53, ioctl=16, denied=_X86_64 + _COMMON),
-    "aarch64": Machine(0xC00000B7, clone=220, socket=198, socketpair=199, ioctl=29, denied=_AARCH64 + _COMMON),
+    "x86_64": Machine(0xC000003E, clone=56, socket=41, socketpair=53, ioctl=16, denied=(*_X86_64, *_COMMON)),
+    "aarch64": Machine(
+        0xC00000B7, clone=220, socket=198, socketpair=199, ioctl=29, denied=(*_AARCH64, *_COMMON)
+    ),
 }
 
 _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
@@ -108,7 +132,12 @@ def program(machine: str | None = None) -> bytes:
     for request in (_TIOCSTI, _TIOCLINUX, _TIOCSETD):
         terminal += [_op(_JEQ, request, 0, 1), _fail(errno.EPERM)]
     terminal.append(_op(_RET, _ALLOW))
-    for number, rules in ((m.clone, clone), (m.socket, _socket_rules()), (m.socketpair, pair), (m.ioctl, terminal)):
+    for number, rules in (
+        (m.clone, clone),
+        (m.socket, _socket_rules()),
+        (m.socketpair, pair),
+        (m.ioctl, terminal),
+    ):
         code += [_op(_JEQ, number, 0, len(rules)), *rules]
     code.append(_op(_RET, _ALLOW))
     return b"".join(code)

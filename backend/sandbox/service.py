@@ -7,7 +7,14 @@ import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
-from backend.sandbox.protocol import Availability, Driver, Sandbox, SandboxSpec, SandboxUnavailable, TooManySandboxes
+from backend.sandbox.protocol import (
+    Availability,
+    Driver,
+    Sandbox,
+    SandboxSpec,
+    SandboxUnavailable,
+    TooManySandboxes,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +58,11 @@ class SandboxManager:
     @property
     def live(self) -> list[str]:
         """Workspaces that have a live box here."""
-        return [workspace for workspace, slot in self._slots.items() if slot.sandbox is not None and slot.sandbox.alive]
+        return [
+            workspace
+            for workspace, slot in self._slots.items()
+            if slot.sandbox is not None and slot.sandbox.alive
+        ]
 
     async def start(self) -> Availability:
         """Clean up after dead workers and try the driver. Called once when the worker starts."""

@@ -1,8 +1,8 @@
 """Workspaces on disk: a directory each, of its own uid when started as root, on a small file system of its own.
 
-    <root>/              0711, the service's
-    <root>/<workspace>/  0711, the service's: `lock`, `number`, `running`, `disk.img`
-    <root>/<workspace>/files/   0700, the box's uid: what the box sees as /workspace
+<root>/              0711, the service's
+<root>/<workspace>/  0711, the service's: `lock`, `number`, `running`, `disk.img`
+<root>/<workspace>/files/   0700, the box's uid: what the box sees as /workspace
 """
 
 import contextlib
@@ -150,7 +150,9 @@ class Volumes:
                 self._mount(image, files, limits)
             except (OSError, subprocess.SubprocessError) as error:
                 if not new:
-                    raise SandboxUnavailable(f"The workspace's disk image cannot be mounted: {error}.", "Load the loop module.") from error
+                    raise SandboxUnavailable(
+                        f"The workspace's disk image cannot be mounted: {error}.", "Load the loop module."
+                    ) from error
                 self.image_failure = f"a loop device could not be mounted: {error}"
                 image.unlink(missing_ok=True)
         if uid is not None:
@@ -176,7 +178,20 @@ class Volumes:
             with scratch.open("wb") as file:
                 file.truncate(limits.disk_mb << 20)
             scratch.chmod(0o600)
-            _run("mkfs.ext4", "-q", "-F", "-m", "0", "-N", str(limits.inodes), "-J", "size=4", "-E", "nodiscard", str(scratch))
+            _run(
+                "mkfs.ext4",
+                "-q",
+                "-F",
+                "-m",
+                "0",
+                "-N",
+                str(limits.inodes),
+                "-J",
+                "size=4",
+                "-E",
+                "nodiscard",
+                str(scratch),
+            )
             scratch.rename(template)
         return template
 
@@ -242,6 +257,12 @@ def _copy_sparse(source: Path, target: Path) -> None:
 
 def _run(*command: str) -> None:
     """Run a system tool; its words become the error."""
-    result = subprocess.run(command, capture_output=True, check=False, timeout=30, env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"})
+    result = subprocess.run(
+        command,
+        capture_output=True,
+        check=False,
+        timeout=30,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"},
+    )
     if result.returncode:
         raise subprocess.SubprocessError(f"{command[0]}: {result.stderr.decode('utf-8', 'replace').strip()}")

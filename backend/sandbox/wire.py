@@ -7,10 +7,26 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from backend.sandbox.agentd import CALL, CHUNK, CREDIT, DATA, DONE, EOF, ERR, FRAME_LIMIT, HEADER, HELLO, WINDOW
+from backend.sandbox.inside.frames import (
+    CALL,
+    CHUNK,
+    CREDIT,
+    DATA,
+    DONE,
+    EOF,
+    ERR,
+    FRAME_LIMIT,
+    HEADER,
+    HELLO,
+    WINDOW,
+)
 from backend.sandbox.protocol import Conflict, InvalidCall, NotFound, QuotaExceeded, SandboxDied, SandboxError
 
-_ERRORS: Mapping[str, type[SandboxError]] = {"not_found": NotFound, "quota": QuotaExceeded, "conflict": Conflict}
+_ERRORS: Mapping[str, type[SandboxError]] = {
+    "not_found": NotFound,
+    "quota": QuotaExceeded,
+    "conflict": Conflict,
+}
 
 
 class Broken(Exception):
