@@ -10,12 +10,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import uvloop
 
 from benchmarks.driver import Missing, generated_prompts
 from benchmarks.processes import DidNotStart
 from benchmarks.report import Report, write_block
-from benchmarks.scenarios import SCENARIOS, Bench, Failed
+from benchmarks.scenarios import SCENARIOS, Bench, Failed, Figures
 from benchmarks.targets import Product, Target, bare_loop, fake_model, product
 from benchmarks.wire import Refused
 
@@ -90,18 +91,22 @@ async def measure(options: argparse.Namespace, room: Path) -> Report:
                 if target is running[0] and name not in MEASURING:
                     continue
                 print(f"{name}: {target.name}", file=sys.stderr, flush=True)
+                figures: Figures | None = None
                 try:
                     figures = await SCENARIOS[name](direct if target is running[0] else bench, target)
-                except (Failed, Missing, Refused) as error:
+                except Failed as error:
+                    figures = error.figures
                     report.errors.setdefault(target.name, {})[name] = str(error)
-                else:
+                except (Missing, Refused, psutil.Error) as error:
+                    report.errors.setdefault(target.name, {})[name] = f"{type(error).__name__}: {error}"
+                if figures:
                     report.figures.setdefault(target.name, {})[name] = figures
                 await target.close()
     return report
 
 
 def main() -> int:
-    """Measure, print, save. 1 when a turn went wrong, 2 when something did not start."""
+    """Measure, print, save. 1 when a turn of the product went wrong, 2 when something did not start."""
     options = arguments()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection per stream

@@ -43,8 +43,8 @@ class Report:
 
     @property
     def complete(self) -> bool:
-        """Whether nothing went wrong with the product or the bare loop."""
-        return not any(self.errors.values())
+        """Whether nothing went wrong with the product. The bare loop may break under a load it was not made for."""
+        return not self.errors.get("product")
 
     def markdown(self, only: set[str]) -> str:
         """The table of the rows whose scenario is in `only`, with what the figures rest on."""

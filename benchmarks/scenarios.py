@@ -18,7 +18,11 @@ Figures = dict[str, float]
 
 
 class Failed(Exception):
-    """Some turns went wrong, so no figure is given."""
+    """Some turns went wrong. `figures` are of those that did not, where that still says something."""
+
+    def __init__(self, outcome: Outcome, figures: Figures | None = None) -> None:
+        super().__init__(f"{len(outcome.errors)} clients failed, the first: {outcome.errors[0]}")
+        self.figures = figures
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,7 @@ class Bench:
         timeout = spread + each * plan.seconds + patience
         outcome = await drive(turn, plan, len(threads), each, spread=spread, timeout=timeout)
         if outcome.errors:
-            raise Failed(
-                f"{len(outcome.errors)} of {len(threads)} clients failed, the first: {outcome.errors[0]}"
-            )
+            raise Failed(outcome)
         return outcome
 
 
@@ -176,7 +178,7 @@ def streams(count: int) -> Scenario:
         driver = spent.pop("driver")
         await driving
         due = count * plan.tokens
-        return {
+        figures: Figures = {
             "on_time": outcome.on_time(due) * 100,
             "late_p50": percentile(outcome.lateness, 50) * 1000,
             "late_p99": percentile(outcome.lateness, 99) * 1000,
@@ -185,8 +187,10 @@ def streams(count: int) -> Scenario:
             "fake_us": fakes["app"] / arrived * 1e6,
             "cores": sum(spent.values()) / meter.seconds,
             "missing": due - outcome.tokens,
-            "failed": len(outcome.errors),
         }
+        if outcome.errors:
+            raise Failed(outcome, figures)
+        return figures
 
     return scenario
 

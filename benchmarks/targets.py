@@ -225,6 +225,7 @@ class Product:
                 "model": {"provider": "custom", "name": Plan().name},
                 "tools": ["file_operations"],
                 "permissions": {TOOL: "allow"},
+                "limits": {"context_tokens": 200_000},  # the long thread is sent whole
             }
             answer = await connection.request("POST", "/api/agents", {"config": config})
             self._agent = msgspec.json.decode(answer.body, type=dict)["agent_id"]
