@@ -98,6 +98,7 @@ class Said(msgspec.Struct):
 
     role: str
     content: str
+    run_id: str | None = None
 
 
 class Partial(msgspec.Struct):
@@ -112,10 +113,10 @@ class Snapshot(msgspec.Struct):
     messages: list[Said]
     partial: Partial | None = None
 
-    @property
-    def answer(self) -> str:
-        """What the agent has said."""
-        said = "".join(message.content for message in self.messages if message.role == "assistant")
+    def answer(self, run: str) -> str:
+        """What the agent has said in that run."""
+        own = [message for message in self.messages if message.run_id == run]
+        said = "".join(message.content for message in own if message.role == "assistant")
         return said + (self.partial.content if self.partial else "")
 
 
@@ -236,6 +237,7 @@ class Product:
     async def turn(self, number: int, thread: str, message: str, transcript: Transcript) -> int:
         """A run is started, then its events are watched."""
         connection = await self._pool.connection(number)
+        run = ""
 
         def on_data(data: bytes) -> None:
             event = msgspec.json.decode(data, type=Event)
@@ -243,7 +245,7 @@ class Product:
                 case "message.delta":
                     transcript.hear(event.text)
                 case "stream.snapshot":
-                    transcript.set(msgspec.json.decode(data, type=Snapshot).answer)
+                    transcript.set(msgspec.json.decode(data, type=Snapshot).answer(run))
                 case "run.finished":
                     finished = msgspec.json.decode(data, type=Finished)
                     if finished.status != "completed":
