@@ -58,11 +58,11 @@ help: ## this list
 # How things come to be. A stamp in .make/ says that a part is as its sources want it; a later start skips it.
 ready:
 	@scripts/packages product
-	@$(MAKE) -j2 .make/python .make/web
+	@$(MAKE) -s -j2 .make/python .make/web
 
 ready-to-test:
 	@scripts/packages product tests
-	@$(MAKE) -j2 .make/python-tests .make/web-tests
+	@$(MAKE) -s -j2 .make/python-tests .make/web-tests
 
 .make/python: requirements/base.txt scripts/link
 	@mkdir -p .make
