@@ -4,7 +4,7 @@ A provider speaks one vendor's wire and nothing else: it does not retry, choose 
 layer, the router chooses, `pricing` counts.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Literal, Protocol
 
 from msgspec import Struct
@@ -123,7 +123,7 @@ class Provider(Protocol):
     @property
     def kind(self) -> Kind: ...
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask the model. Closing the iterator (`aclose`) ends the upstream call."""
         ...
 

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 import aiohttp
 from msgspec import Struct
@@ -75,7 +75,7 @@ class Model:
         temperature: float | None = None,
         max_tokens: int | None = None,
         request_id: str = "",
-    ) -> AsyncIterator[ModelEvent]:
+    ) -> AsyncGenerator[ModelEvent, None]:
         """Ask; the last event is `Completed`. Raises `ModelError`."""
         return self._provider.stream(
             ModelRequest(self.info.id, messages, tools, temperature, max_tokens, request_id)

@@ -1,7 +1,7 @@
 """Ollama's own wire: lines of JSON from `/api/chat`. Local, without a key."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Literal, TypeVar
 
 import aiohttp
@@ -154,7 +154,7 @@ class Ollama:
         self._context_tokens = context_tokens
         self._shown: dict[str, _Shown] = {}  # by digest: what a model is does not change
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask the model. Raises `ModelError`."""
         wire, clock = self._wire, asyncio.get_running_loop().time
         answer = _Answer(wire, request)

@@ -5,9 +5,10 @@ network reads: what arrived together leaves together, as one delta.
 """
 
 import asyncio
+import contextlib
 import ipaddress
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from decimal import ROUND_CEILING, Decimal
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -454,7 +455,7 @@ class OpenAICompatible:
         local = self._vendor.local_on_loopback and _is_loopback(self._wire.base_url)
         return "local" if local else self._vendor.kind
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Ask the model. Raises `ModelError`."""
         wire = self._wire
         answer = Answer(wire, request)
@@ -469,15 +470,16 @@ class OpenAICompatible:
                 for delta in answer.take():
                     yield delta
             else:
-                async for delta in self._deltas(response, answer, asked):
-                    yield delta
+                async with contextlib.aclosing(self._deltas(response, answer, asked)) as deltas:
+                    async for delta in deltas:
+                        yield delta
             await wire.drain(response)
             completed = answer.completed()
         yield completed
 
     async def _deltas(
         self, response: aiohttp.ClientResponse, answer: Answer, asked: float
-    ) -> AsyncIterator[ModelEvent]:
+    ) -> AsyncGenerator[ModelEvent, None]:
         wire, reader, clock = self._wire, EventReader(), asyncio.get_running_loop().time
         waits, until = wire.timeouts.first_byte, asked + wire.timeouts.first_byte
         while not answer.done:

@@ -170,13 +170,19 @@ def _statement(line: str) -> Statement:
         case "pace":
             return Pace(_number(rest, 1e6))
         case "usage":
-            return Report(*(int(part) for part in rest.split()[:3]))
+            return _report([int(part) for part in rest.split()])
         case "finish":
             return Finish(msgspec.convert(rest, StopReason))
         case "fail":
             return _fail(rest)
         case _:
             return _bare(line)
+
+
+def _report(counts: list[int]) -> Report:
+    if not 2 <= len(counts) <= 3 or min(counts) < 0:
+        raise ValueError("usage is input, output and perhaps cached tokens")
+    return Report(*counts)
 
 
 def _bare(line: str) -> Statement:

@@ -7,7 +7,7 @@ benchmarks; and some plain English (`plain_english.py`), so that everything can 
 import asyncio
 import hashlib
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -113,7 +113,7 @@ class Scripted:
         self._timeouts = timeouts
         self._attempts: dict[tuple[str, str, int], int] = {}
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[ModelEvent]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
         """Answer. Raises the `ModelError` that a script asks for."""
         if request.model != MODEL:
             raise ModelNotFound(
@@ -195,7 +195,7 @@ class _Performance:
     def begun(self) -> bool:
         return bool(self._said or self._thought or self._calls)
 
-    async def play(self, statement: script.Statement) -> AsyncIterator[ModelEvent]:
+    async def play(self, statement: script.Statement) -> AsyncGenerator[ModelEvent, None]:
         match statement:
             case script.Say():
                 async for event in self._speak(statement.text, statement.aloud):
@@ -230,7 +230,7 @@ class _Performance:
             upstream_id=f"demo_{self.mark}",
         )
 
-    async def _speak(self, text: str, aloud: bool) -> AsyncIterator[ModelEvent]:
+    async def _speak(self, text: str, aloud: bool) -> AsyncGenerator[ModelEvent, None]:
         """The text word by word at the pace, by the clock: words that are late come together."""
         kind = TextDelta if aloud else ReasoningDelta
         whole = self._said if aloud else self._thought
@@ -249,7 +249,7 @@ class _Performance:
             whole.append(piece)
             yield kind(piece)
 
-    async def _call(self, statement: script.Call) -> AsyncIterator[ModelEvent]:
+    async def _call(self, statement: script.Call) -> AsyncGenerator[ModelEvent, None]:
         name = statement.name or (self._offered[0] if self._offered else "shell")
         if statement.offered_only and name not in self._offered:
             async for event in self._speak(
