@@ -129,6 +129,7 @@ export function ProviderCard({
       ) : (
         <div className="row">
           <ReadOnly
+            locked={provider.source === "environment"}
             aside={
               provider.source === "environment" ? (
                 <IconLock className="ic-s" aria-label={t.setByServer} />

@@ -1,5 +1,7 @@
 /** Every sentence the product says, in one place and typed. Short; it says what happened and what to do. */
 
+import { chatStrings } from "./chat-strings";
+
 const plural = (n: number, one: string, many: string): string => `${n} ${n === 1 ? one : many}`;
 
 export const strings = {
@@ -40,6 +42,7 @@ export const strings = {
     free: "$0",
     perMtok: (input: string, output: string) => `${input} / ${output} per Mtok`,
   },
+  chat: chatStrings,
   permission: { allow: "auto", ask: "ask", deny: "never" },
   theme: { label: "Theme", light: "Light", dark: "Dark", system: "System" },
   nav: {
@@ -106,7 +109,7 @@ export const strings = {
     steps: { label: "Setup", owner: "Owner", brain: "Brain", task: "First task" },
     owner: {
       title: "Who owns this?",
-      text: "The owner sees everything, holds the keys and decides what agents may do. Everything stays on this machine.",
+      text: "The owner sees everything, holds the keys and decides what agents may do. What agents do is kept on this server.",
       name: "Your name",
       email: "Email",
       password: "Password",
@@ -295,7 +298,7 @@ export const strings = {
     yamlLabel: "The agent as YAML",
     toolsUnknown: "Not a tool of this version",
     rulesEmpty: "No “always” rules",
-    rulesText: "When you answer an approval with “always”, the exact pattern it allows stands here.",
+    rulesText: "When you answer an approval with “always”, exactly what it allows stands here.",
     rulesRemove: (action: string) => `Remove the rule for ${action}`,
     ruleRemoved: "Rule removed; it asks again",
     openChat: "Chat with it",
@@ -350,7 +353,7 @@ export const strings = {
     deny: "Deny",
     always: "Always…",
     alwaysTitle: (action: string) => `Always allow ${action} like this?`,
-    alwaysText: (agent: string) => `${agent} will not ask again when every argument fits this pattern. You can remove the rule on the agent's page.`,
+    alwaysText: (agent: string) => `${agent} will not ask again for exactly these arguments. You can remove the rule on the agent's page.`,
     alwaysVerb: "Approve and always allow",
     denyTitle: (action: string) => `Deny ${action}?`,
     denyText: "The agent is told and goes on without it.",

@@ -3,7 +3,7 @@
 import { useInfiniteQuery, useMutation, useQuery, useQueryClient, type QueryClient } from "@tanstack/react-query";
 
 import { client, data, tagged } from "../client";
-import type { AgentConfig, Draft } from "../types";
+import type { Agent, AgentConfig, Draft } from "../types";
 
 export const agentKeys = {
   all: ["agents"] as const,
@@ -142,7 +142,7 @@ export function useActivate(id: string) {
   });
 }
 
-function useNewAgent<T>(act: (body: T) => Promise<{ agent_id: string }>) {
+function useNewAgent<T>(act: (body: T) => Promise<Agent>) {
   const cache = useQueryClient();
   return useMutation({ mutationFn: act, onSuccess: () => cache.invalidateQueries({ queryKey: [...agentKeys.all, "list"] }) });
 }

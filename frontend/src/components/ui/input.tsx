@@ -63,12 +63,12 @@ export function Textarea({ className, ...rest }: ComponentProps<"textarea">) {
   return <textarea data-slot="textarea" className={cn("area", className)} {...rest} />;
 }
 
-/** A value that only the server's environment can change. */
-export function ReadOnly({ children, aside, className }: { children: ReactNode; aside?: ReactNode; className?: string }) {
+/** A value as it stands; dashed when only the server's environment can change it. */
+export function ReadOnly({ children, aside, locked = true }: { children: ReactNode; aside?: ReactNode; locked?: boolean }) {
   return (
-    <span data-slot="read-only" className={cn("input mono ro", className)}>
+    <span data-slot="read-only" className={cn("input mono", locked && "ro")}>
       <span className="trunc">{children}</span>
-      {aside ? <span className="push muted row">{aside}</span> : null}
+      {aside ? <span className="push muted row flex-none whitespace-nowrap">{aside}</span> : null}
     </span>
   );
 }

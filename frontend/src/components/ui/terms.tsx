@@ -2,8 +2,8 @@ import type { ReactNode } from "react";
 
 import { cn } from "@/lib/cn";
 
-export function Dots() {
-  return <i className="dots" aria-hidden="true" />;
+export function Dots({ centre }: { centre?: boolean }) {
+  return <i className={cn("dots", centre && "!self-center")} aria-hidden="true" />;
 }
 
 export function Terms({ children, className }: { children: ReactNode; className?: string }) {

@@ -73,32 +73,42 @@ function put<T>(list: readonly T[], one: T, same: (other: T) => boolean): readon
 
 const tail = (text: string): string => (text.length > outputLimit ? text.slice(-outputLimit) : text);
 
-function fromSnapshot(state: RunState, event: Schemas["StreamSnapshot"]): RunState {
+/** The tools that run: started in the journal or printing, and not returned. */
+function runningTools(event: Schemas["StreamSnapshot"]): Record<string, LiveTool> {
   const returned = new Set(event.messages.map((message) => message.tool_call_id));
+  const calls = event.messages.flatMap((message) => message.tool_calls ?? []);
   const tools: Record<string, LiveTool> = {};
+  for (const [callId, output] of Object.entries(event.outputs ?? {})) {
+    const name = calls.find((call) => call.id === callId)?.name ?? "";
+    if (!returned.has(callId)) tools[callId] = { name, effect: "once", at: null, output: tail(output), progress: "" };
+  }
   for (const step of event.steps) {
     if (step.kind !== "tool_call" || step.status !== "started" || !step.call_id || returned.has(step.call_id)) continue;
-    tools[step.call_id] = {
-      name: step.name,
-      effect: step.effect ?? "once",
-      at: step.started_at,
-      output: tail(event.outputs?.[step.call_id] ?? ""),
-      progress: "",
-    };
+    const output = tools[step.call_id]?.output ?? "";
+    tools[step.call_id] = { name: step.name, effect: step.effect ?? "once", at: step.started_at, output, progress: "" };
   }
-  const writing = event.partial;
+  return tools;
+}
+
+function fromSnapshot(state: RunState, event: Schemas["StreamSnapshot"]): RunState {
+  const { run, partial } = event;
+  const waits = event.approvals.some((approval) => approval.status === "pending") && !isTerminal(run.status);
   return {
     ...state,
-    run: event.run,
+    run: waits ? { ...run, status: "waiting_approval" } : run,
     messages: event.messages,
     steps: event.steps,
     approvals: event.approvals,
-    partial: writing
-      ? { messageId: writing.message_id, at: null, content: writing.content, reasoning: writing.reasoning, calls: writing.tool_calls }
-      : null,
-    tools,
+    partial: partial ? {
+      messageId: partial.message_id,
+      at: null,
+      content: partial.content,
+      reasoning: partial.reasoning,
+      calls: partial.tool_calls,
+    } : null,
+    tools: runningTools(event),
     restart: null,
-    finished: isTerminal(event.run.status),
+    finished: isTerminal(run.status),
   };
 }
 

@@ -30,12 +30,12 @@ function Footer({
   const mine = models.filter((model) => model.provider === provider.name);
   const inUse = mine.find((model) => model.name === chosen);
   const first = mine[0];
-  if (!provider.configured || !first) return null;
+  if (!provider.configured || provider.test_ok === false || !first) return null;
   if (provider.kind === "demo") {
     return (
       <div className="row">
         {inUse ? <InUse /> : <Button onClick={() => use(first.name)}>{t.tryDemo}</Button>}
-        <Dots />
+        <Dots centre />
         <span className="mono-s muted max-sm:hidden">{t.demoTerms}</span>
       </div>
     );
