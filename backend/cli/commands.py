@@ -84,8 +84,8 @@ def migrate() -> None:
     _run(work())
 
 
-def _entered(**more: object) -> tuple[Settings, str, str, str]:
-    """What an api or worker process needs: its settings, the database as the product's role, Redis, the secret key."""
+def _entered(**more: object) -> Settings:
+    """The settings of an api or worker process, with nothing left open: the database as the product's role, Redis, the secret key."""
     from backend.kit import log
 
     now = settings().model_copy(update=more)
@@ -93,7 +93,7 @@ def _entered(**more: object) -> tuple[Settings, str, str, str]:
     place = Place(now, say)
     try:
         place.create()
-        return now, *place.addresses(), place.secret_key()
+        return place.settled()
     except (EmbeddedError, Failure) as error:
         _fail(error)
 
@@ -116,14 +116,14 @@ def api(
     except Failure as error:
         _fail(error)
     where = bound.getsockname()
-    needs = _entered(vibe_host=where[0], vibe_port=where[1])
+    ready = _entered(vibe_host=where[0], vibe_port=where[1])
 
     import uvicorn
 
     from backend.api import create_app
 
     config = uvicorn.Config(
-        create_app(*needs), loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None,
+        create_app(ready), loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None,
         access_log=False, server_header=False, date_header=False, timeout_graceful_shutdown=3, backlog=512,
     )  # fmt: skip
     uvicorn.Server(config).run(sockets=[bound])
@@ -135,11 +135,12 @@ def worker() -> None:
 
     Example: `DATABASE_URL=postgresql://… REDIS_URL=redis://… vibe worker`
     """
-    needs = _entered()
+    ready = _entered()
 
     from backend.worker import main
 
-    main(*needs)
+    assert ready.database_url and ready.redis_dsn and ready.vibe_secret_key
+    main(ready, ready.database_url.get_secret_value(), ready.redis_dsn, ready.vibe_secret_key.get_secret_value())
 
 
 @app.command()

@@ -30,5 +30,5 @@ def openapi_text() -> str:
 
     from backend.api import create_app
 
-    app = create_app(Settings(_env_file=None), dsn="", redis_dsn="", secret_key="")
+    app = create_app(Settings(_env_file=None))
     return json.dumps(app.openapi(), indent=1, sort_keys=True) + "\n"

@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import AsyncIterator
 
+from pydantic import SecretStr
+
 from backend.cli.errors import Failure
 from backend.embedded.directory import POSTGRES_UID, VALKEY_UID, DataDirectory, dropped_uid
 from backend.embedded.postgres import Postgres
@@ -85,14 +87,23 @@ class Place:
         """`dsn` as the role that the product runs as."""
         return app_dsn(dsn, app_password(self.secret_key()))
 
-    def addresses(self) -> tuple[str, str]:
-        """Database (as the product's role) and Redis of a process started by hand: as set, or those of the product that runs here."""
+    def settled(self) -> Settings:
+        """Settings of a process of the product, with every address and the secret key in them.
+
+        What is not set are the servers of the product that runs here. Raises `NotHere` when none does.
+        """
         dsn = self.settings.database_url.get_secret_value() if self.settings.database_url else None
         redis_dsn = self.settings.redis_dsn
         if (dsn is None or redis_dsn is None) and not self.directory.held():
             missing = " and ".join(["DATABASE_URL"] * (dsn is None) + ["REDIS_URL"] * (redis_dsn is None))
             raise NotHere(f"Set {missing}, or start the product with `vibe up`, whose own servers are used then.")
-        return self.app_dsn(dsn or self.postgres().url), redis_dsn or self.valkey().url
+        return self.settings.model_copy(
+            update={
+                "database_url": SecretStr(self.app_dsn(dsn or self.postgres().url)),
+                "redis_url": SecretStr(redis_dsn or self.valkey().url),
+                "vibe_secret_key": SecretStr(self.secret_key()),
+            }
+        )
 
 
 def app_password(secret_key: str) -> str:
