@@ -12,6 +12,9 @@ from backend import __version__
 from backend.accounts import api as accounts
 from backend.accounts.auth import SESSION_COOKIE
 from backend.accounts.schemas import Feature
+from backend.agent.runs import api as runs
+from backend.agent.runs.watch import Watch
+from backend.agent.thread import api as threads
 from backend.kit import http, redis, tasks
 from backend.kit.db import APP_ROLE, Database, DatabaseUnavailable
 from backend.kit.disk import Disk
@@ -56,7 +59,10 @@ def create_app(given: Settings | None = None, features: Features | None = None) 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
-            app.state.ground = await _open(settings, stack)
+            ground = app.state.ground = await _open(settings, stack)
+            app.state.watch = Watch(ground.database, ground.redis, settings.redis_dsn or "")
+            await app.state.watch.start()
+            stack.push_async_callback(app.state.watch.close)
             yield
 
     metrics = HttpMetrics()
@@ -73,7 +79,7 @@ def create_app(given: Settings | None = None, features: Features | None = None) 
     app.state.features = features or _features_of(settings)
     app.state.metrics = metrics
     http.install(app)
-    for router in (accounts.open_router, accounts.router, _health):
+    for router in (accounts.open_router, accounts.router, threads.router, runs.router, _health):
         app.include_router(router)
     hosts = http.Hosts(settings.vibe_host, settings.vibe_public_url)
     app.add_middleware(http.Edge, hosts=hosts, session_cookie=SESSION_COOKIE, count=metrics.count)

@@ -171,6 +171,7 @@ CREATE TABLE threads (
     title       text NOT NULL DEFAULT '',
     title_by    text NOT NULL DEFAULT 'auto' CHECK (title_by IN ('auto', 'person')),
     last_seq    integer NOT NULL DEFAULT 0,
+    tokens      bigint NOT NULL DEFAULT 0,
     deleted_at  timestamptz,
     created_at  timestamptz NOT NULL DEFAULT now(),
     updated_at  timestamptz NOT NULL DEFAULT now(),
@@ -180,7 +181,8 @@ CREATE INDEX threads_account ON threads (account_id, updated_at DESC, thread_id 
 CREATE INDEX threads_agent ON threads (agent_id);
 
 -- A message is written once, whole. `seq` is null while its turn has not begun; `discarded` leaves it out of the
--- history that the model sees (a rolled back or retried turn).
+-- history that the model sees (a rolled back or retried turn). `tokens` are estimated, `tokens_upto` is their sum in the
+-- thread up to and with this message.
 CREATE TABLE messages (
     message_id    uuid PRIMARY KEY,
     thread_id     uuid NOT NULL REFERENCES threads ON DELETE CASCADE,
@@ -197,6 +199,7 @@ CREATE TABLE messages (
     status        text NOT NULL DEFAULT 'ok',
     receipt       jsonb,
     tokens        integer NOT NULL DEFAULT 0,
+    tokens_upto   bigint NOT NULL DEFAULT 0,
     discarded     boolean NOT NULL DEFAULT false,
     created_at    timestamptz NOT NULL DEFAULT now(),
     UNIQUE (thread_id, seq)
@@ -226,7 +229,8 @@ CREATE TABLE runs (
     stop_requested_at timestamptz,
     started_at        timestamptz,
     finished_at       timestamptz,
-    deadline_at       timestamptz,
+    waiting_since     timestamptz,
+    waited            interval NOT NULL DEFAULT '0',
     problem           jsonb,
     steps             integer NOT NULL DEFAULT 0,
     input_tokens      bigint NOT NULL DEFAULT 0,
@@ -291,23 +295,13 @@ CREATE TABLE approvals (
 );
 CREATE INDEX approvals_account ON approvals (account_id, created_at DESC);
 
--- What ran in a thread's sandbox, so that a box that died with its worker can say what was running.
-CREATE TABLE sandboxes (
-    thread_id   uuid PRIMARY KEY REFERENCES threads ON DELETE CASCADE,
-    account_id  uuid NOT NULL REFERENCES accounts ON DELETE CASCADE,
-    owner       text NOT NULL,
-    processes   jsonb NOT NULL DEFAULT '[]',
-    created_at  timestamptz NOT NULL DEFAULT now(),
-    updated_at  timestamptz NOT NULL DEFAULT now()
-);
-
 -- Row-level security: without an account in the transaction no row is seen ---------------------------------------------
 
 DO $$
 DECLARE t text;
 BEGIN
     FOREACH t IN ARRAY ARRAY['accounts', 'memberships', 'sessions', 'api_keys', 'audit_log', 'credentials', 'model_prices', 'agents',
-        'agent_versions', 'agent_drafts', 'permission_rules', 'threads', 'messages', 'runs', 'run_steps', 'approvals', 'sandboxes']
+        'agent_versions', 'agent_drafts', 'permission_rules', 'threads', 'messages', 'runs', 'run_steps', 'approvals']
     LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', t);
         EXECUTE format('CREATE POLICY tenant ON %I USING (account_id = (SELECT vibe_account())) WITH CHECK (account_id = (SELECT vibe_account()))', t);

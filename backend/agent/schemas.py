@@ -29,6 +29,8 @@ class ProblemBody(_View):
     status: int
     detail: str = ""
     request_id: str | None = None
+    provider: str = Field("", description="Which model provider failed, when one did.")
+    setting: str = Field("", description="Which setting is missing, when one is.")
 
 
 # Agents ---------------------------------------------------------------------------------------------------------------

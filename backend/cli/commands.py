@@ -139,8 +139,7 @@ def worker() -> None:
 
     from backend.worker import main
 
-    assert ready.database_url and ready.redis_dsn and ready.vibe_secret_key
-    main(ready, ready.database_url.get_secret_value(), ready.redis_dsn, ready.vibe_secret_key.get_secret_value())
+    main(ready)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """Time. Lease times are Postgres's clock; this one stamps events and measures durations."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 
 def now() -> datetime:
@@ -17,3 +17,8 @@ def iso(moment: datetime) -> str:
 def elapsed_ms(since: float) -> int:
     """Whole milliseconds since a `time.perf_counter()` reading."""
     return round((time.perf_counter() - since) * 1000)
+
+
+def after(moment: datetime, seconds: float) -> datetime:
+    """The moment some seconds later."""
+    return moment + timedelta(seconds=seconds)

@@ -6,7 +6,7 @@ its commit. SQL is written by hand over asyncpg: an ORM costs eight times as muc
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 from uuid import UUID
@@ -18,7 +18,7 @@ from backend.kit import tasks
 from backend.kit.problems import Unavailable
 
 APP_ROLE = "vibe_app"
-Row = asyncpg.Record
+Row = Mapping[str, Any]  # asyncpg's Record is one in all but name
 
 # What asyncpg raises when Postgres is down, starting, stopping or was lost in the middle.
 LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InterfaceError, asyncpg.TooManyConnectionsError,

@@ -10,7 +10,7 @@ import queue
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker, _RedisConsumer
@@ -34,13 +34,13 @@ def task(name: str) -> Callable[[Decorated], Decorated]:
     def register(function: Decorated) -> Decorated:
         if name in declared:
             raise ValueError(f"two tasks are named {name}")
-        declared[name] = function  # type: ignore[assignment]
+        declared[name] = cast(Task, function)
         return function
 
     return register
 
 
-class _WakingConsumer(_RedisConsumer):  # type: ignore[misc]
+class _WakingConsumer(_RedisConsumer):
     """Dramatiq's consumer, but waiting for a wake-up instead of sleeping: no delay when busy, no polling when idle."""
 
     def __next__(self) -> Any:
@@ -50,19 +50,19 @@ class _WakingConsumer(_RedisConsumer):  # type: ignore[misc]
             try:
                 self.message_cache = self.broker.do_fetch(self.queue_name, self.prefetch - self.outstanding_message_count)
             except RedisConnectionError as error:
-                raise ConnectionClosed(error) from None
+                raise ConnectionClosed(error) from None  # type: ignore[no-untyped-call]
         if not self.message_cache:
             wake.wait(_IDLE_SECONDS if self.outstanding_message_count < self.prefetch else 0.01)
             return None
-        return super().__next__()
+        return super().__next__()  # type: ignore[no-untyped-call]
 
 
-class WakingBroker(RedisBroker):  # type: ignore[misc]
+class WakingBroker(RedisBroker):
     """Dramatiq's Redis broker that also publishes a wake-up with each message."""
 
     def __init__(self, url: str) -> None:
         client = Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0)
-        super().__init__(client=client, middleware=[], namespace="vibe", maintenance_chance=1000)
+        super().__init__(client=client, middleware=[], namespace="vibe", maintenance_chance=1000)  # type: ignore[no-untyped-call]
         self.wake = threading.Event()
 
     @property
@@ -145,7 +145,7 @@ def consume(broker: WakingBroker, loop: asyncio.AbstractEventLoop, *, threads: i
         return hand_over
 
     for name, function in declared.items():
-        dramatiq.actor(actor_of(name, function), actor_name=name, queue_name=QUEUE, broker=broker)
+        dramatiq.Actor(actor_of(name, function), broker=broker, actor_name=name, queue_name=QUEUE, priority=0, options={})
     worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=int(_IDLE_SECONDS * 1000))
     worker.start()
     return worker

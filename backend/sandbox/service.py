@@ -75,16 +75,16 @@ class SandboxManager:
         return availability
 
     @contextlib.asynccontextmanager
-    async def use(self, spec: SandboxSpec) -> AsyncIterator[Use]:
-        """The workspace's box, started when there is none or when it runs under another spec and nobody uses it.
-        It is not stopped as idle while in use. Raises SandboxUnavailable, SandboxBusy or TooManySandboxes."""
+    async def use(self, spec: SandboxSpec, *, any_spec: bool = False) -> AsyncIterator[Use]:
+        """The workspace's box, started when there is none or when it runs under another spec and nobody uses it;
+        with `any_spec` a live one is taken as it is. It is not stopped as idle while in use. Raises SandboxUnavailable, SandboxBusy or TooManySandboxes."""
         if self._closed:
             raise SandboxUnavailable("The worker is shutting down.")
         slot = self._slots.setdefault(spec.workspace, _Slot())
         slot.users += 1
         try:
             async with slot.lock:
-                sandbox = await self._ready(slot, spec)
+                sandbox = await self._ready(slot, spec, any_spec)
                 told, slot.untold = slot.untold, ()
             yield Use(sandbox, told)
         finally:
@@ -113,11 +113,11 @@ class SandboxManager:
             await asyncio.gather(self._sweeper, return_exceptions=True)
         await asyncio.gather(*(self.stop(workspace) for workspace in list(self._slots)))
 
-    async def _ready(self, slot: _Slot, spec: SandboxSpec) -> Sandbox:
+    async def _ready(self, slot: _Slot, spec: SandboxSpec, any_spec: bool) -> Sandbox:
         if self._closed:
             raise SandboxUnavailable("The worker is shutting down.")
         current = slot.sandbox
-        if current is not None and current.alive and (current.spec == spec or slot.users > 1):
+        if current is not None and current.alive and (any_spec or current.spec == spec or slot.users > 1):
             return current
         await self._stop(slot)
         await self._make_room()

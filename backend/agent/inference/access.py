@@ -38,5 +38,7 @@ def environment_credentials(settings: Settings) -> dict[str, Credential]:
 
 def open_models(settings: Settings, session: aiohttp.ClientSession) -> Models:
     """All models, over this session."""
-    timeouts = Timeouts(_CONNECT_SECONDS, settings.vibe_model_first_byte_seconds, settings.vibe_model_idle_seconds)
+    timeouts = Timeouts(
+        _CONNECT_SECONDS, settings.vibe_model_first_byte_seconds, settings.vibe_model_idle_seconds
+    )
     return Models(session, timeouts=timeouts, credentials=environment_credentials(settings))

@@ -63,6 +63,10 @@ class Model:
     def provider(self) -> str:
         return self._provider.name
 
+    def priced(self, info: ModelInfo) -> "Model":
+        """The same model, with what an account knows of it."""
+        return Model(self._provider, info)
+
     @property
     def kind(self) -> Kind:
         return self._provider.kind

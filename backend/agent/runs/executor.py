@@ -1,0 +1,298 @@
+"""The runs of one worker: claimed by lease, kept by heartbeat, found by sweep, handed over in order when the worker leaves."""
+
+import asyncio
+import contextlib
+import functools
+import logging
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+import orjson
+from redis.asyncio import Redis
+
+from backend.agent.config import AgentConfig
+from backend.agent.events import event
+from backend.agent.inference.credentials import open_all
+from backend.agent.inference.errors import NotConfigured
+from backend.agent.inference.registry import Model, Models
+from backend.agent.run import (
+    AgentRunner,
+    HandOver,
+    Interrupts,
+    RunFailed,
+    Stopped,
+    TimedOut,
+    WaitsForPerson,
+    history_from,
+)
+from backend.agent.runs import repository
+from backend.agent.runs.views import approval_view, message_view, run_view, step_view
+from backend.agent.stream import CONTROL_CHANNEL, RunStream, StreamWriter
+from backend.agent.thread.manager import LeaseLost, ThreadManager
+from backend.agent.tools.base import Tool
+from backend.agent.tools.sb_files_tool import FilesTool
+from backend.agent.tools.sb_shell_tool import ShellTool
+from backend.agent.tools.workspace import Workspace, network_of
+from backend.kit import clock
+from backend.kit import log as logs
+from backend.kit.db import Database, DatabaseUnavailable, enqueue
+from backend.kit.problems import Problem
+from backend.kit.redis import LOST
+from backend.kit.seal import Sealer
+from backend.kit.settings import Settings
+from backend.sandbox.protocol import SandboxSpec
+from backend.sandbox.service import SandboxManager
+
+log = logging.getLogger(__name__)
+_MOST_LOSSES = 5
+_SWEEP_SECONDS = 2.0
+TASK = "agent.run"
+
+
+class WorkerLost(Problem):
+    """The run lost its worker too often"""
+
+
+@dataclass
+class Live:
+    """A run that this worker holds."""
+
+    epoch: int
+    interrupts: Interrupts
+    stream: RunStream | None = None
+
+
+class RunExecutor:
+    """Holds up to `vibe_max_runs_per_worker` runs on one event loop."""
+
+    def __init__(
+        self, worker: str, settings: Settings, database: Database, redis: "Redis", writer: StreamWriter, models: Models, sealer: Sealer,
+        sandboxes: SandboxManager | None, sandbox_reason: str = "",
+    ) -> None:  # fmt: skip
+        self.worker = worker
+        self._settings = settings
+        self._database = database
+        self._redis = redis
+        self._writer = writer
+        self._models = models
+        self._sealer = sealer
+        self._sandboxes = sandboxes
+        self._sandbox_reason = sandbox_reason
+        self._lease = timedelta(seconds=settings.vibe_lease_seconds)
+        self._live: dict[UUID, Live] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._poked = asyncio.Event()
+        self._draining = False
+
+    # Claiming ---------------------------------------------------------------------------------------------------------
+
+    async def claim(self, run_id: UUID) -> bool:
+        """Take a run if it is due and there is room. What is not taken now the sweep finds later."""
+        if self._draining or len(self._live) >= self._settings.vibe_max_runs_per_worker:
+            return False
+        async with self._database.transaction(None) as session:
+            claimed = await repository.claim(session, run_id, self.worker, self._lease, self._settings.vibe_max_runs_per_account)
+        if claimed is None:
+            return False
+        if (older := self._live.get(run_id)) is not None:
+            older.interrupts.set(LeaseLost())
+        live = self._live[run_id] = Live(claimed["epoch"], Interrupts())
+        self._spawn(self._run(live, claimed))
+        return True
+
+    async def stop(self, run_id: UUID) -> None:
+        """A run is to stop: tell the worker that holds it, or claim it if it waits, to end it."""
+        if (live := self._live.get(run_id)) is not None:
+            live.interrupts.set(Stopped())
+            return
+        with contextlib.suppress(*LOST):
+            await self._redis.publish(CONTROL_CHANNEL, f"stop {run_id}")
+        await self.claim(run_id)
+
+    async def reconnected(self) -> None:
+        """Redis is back, perhaps empty: write what is watched anew, and look for work whose wake-up was lost."""
+        for live in self._live.values():
+            if live.stream is not None:
+                live.stream.reopen()
+        self.poke()
+
+    def poke(self) -> None:
+        """Something may be due: sweep soon."""
+        self._poked.set()
+
+    async def sweep_forever(self) -> None:
+        """Claim what is due or orphaned, every two seconds and soon after a run has ended."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SWEEP_SECONDS):
+                    await self._poked.wait()
+                    await asyncio.sleep(0.02)
+            self._poked.clear()
+            with _database_may_be_away("sweep"):
+                await self._sweep()
+
+    async def _sweep(self) -> None:
+        room = self._settings.vibe_max_runs_per_worker - len(self._live)
+        if room <= 0 or self._draining:
+            return
+        async with self._database.transaction(None) as session:
+            due = await repository.due(session, min(room, 64))
+        for run_id in due:
+            await self.claim(run_id)
+        if len(due) == 64:
+            self.poke()
+
+    # Keeping ----------------------------------------------------------------------------------------------------------
+
+    async def beat_forever(self) -> None:
+        """Extend the leases of all live runs four times in a lease's life; learn which were lost and which are to stop."""
+        while True:
+            await asyncio.sleep(self._settings.vibe_lease_seconds / 4)
+            if self._live:
+                with _database_may_be_away("heartbeat"):
+                    await self._beat()
+
+    async def _beat(self) -> None:
+        held = [(run_id, live.epoch) for run_id, live in self._live.items()]
+        async with self._database.transaction(None) as session:
+            kept = await repository.extend(session, self.worker, held, self._lease)
+        for run_id, epoch in held:
+            live = self._live.get(run_id)
+            if live is None or live.epoch != epoch:
+                continue
+            if run_id not in kept:
+                live.interrupts.set(LeaseLost())
+            elif kept[run_id]:
+                live.interrupts.set(Stopped())
+
+    def control(self, message: bytes) -> None:
+        """A word from an API process: `stop <run>` or `resync <run>`."""
+        word, _, id = message.decode().partition(" ")
+        live = self._live.get(UUID(id))
+        if live is None:
+            return
+        if word == "stop":
+            live.interrupts.set(Stopped())
+        elif word == "resync" and live.stream is not None:
+            live.stream.reopen()
+
+    async def drain(self, seconds: float = 5.0) -> None:
+        """Leave in order: interrupt every run, give the leases back, and let others claim them at once."""
+        self._draining = True
+        for live in self._live.values():
+            live.interrupts.set(HandOver())
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=seconds)
+        with _database_may_be_away("hand-over"):
+            async with self._database.transaction(None) as session:
+                released = await repository.release(session, self.worker)
+                for run_id in released:
+                    enqueue(session, TASK, run_id=run_id)
+
+    # Running ----------------------------------------------------------------------------------------------------------
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, live: Live, claimed: Mapping[str, Any]) -> None:
+        run_id: UUID = claimed["run_id"]
+        logs.run_id.set(str(run_id))
+        try:
+            await self._turn(live, claimed)
+        except (HandOver, LeaseLost, WaitsForPerson):
+            log.info("a run was let go")
+        except DatabaseUnavailable:
+            log.warning("a run was let go: the database does not answer")
+        except Exception:
+            log.exception("a run could not be begun")
+            await self._give_up(claimed)
+        finally:
+            if self._live.get(run_id) is live:
+                del self._live[run_id]
+            self.poke()
+
+    async def _turn(self, live: Live, claimed: Mapping[str, Any]) -> None:
+        """Load a run, and run it from where its rows say it is."""
+        threads = ThreadManager(claimed["thread_id"], self._database, claimed["account_id"], claimed["run_id"], claimed["epoch"])
+        run = await threads.load()
+        config = _config(run["version_id"], orjson.dumps(run["config"]))
+        get_model = self._resolver(run, config)
+        history = await threads.history(history_from(run, config, None))
+        steps, approvals = await threads.journal() if run["epoch"] > 1 else ([], [])
+        state = {
+            "run": run_view(run) | {"status": "running"}, "messages": [message_view(row) for row in history if row["run_id"] == run["run_id"] or row["message_id"] == run["input_message_id"]],
+            "steps": [step_view(step) for step in steps], "approvals": [approval_view(approval) for approval in approvals],
+        }  # fmt: skip
+        live.stream = RunStream(self._writer, run["run_id"], run["epoch"], state)
+        if run["losses"] >= _MOST_LOSSES:
+            problem = WorkerLost(f"Its worker was lost {run['losses']} times; perhaps something it does ends the worker.").body()
+            await threads.save_results([], end="failed", problem=problem)
+            live.stream.emit(event("run.finished", status="failed", problem=problem, title=run["title"] or None), ends=True)
+            return
+        if run["epoch"] == 1:
+            live.stream.emit(event("run.started", run_id=run["run_id"], at=run["started_at"] or clock.now()))
+        if run["stop_requested_at"] is not None:
+            live.interrupts.set(Stopped())
+        left = config.limits.max_seconds - (run["worked_seconds"] or 0.0)
+        deadline = asyncio.get_running_loop().call_later(max(0.0, left), live.interrupts.set, TimedOut("The run worked as long as its agent allows"))
+        try:
+            name = run["model"] or config.model.full_name or run["default_model"] or self._settings.vibe_default_model or ""
+            runner = AgentRunner(
+                run["agent_id"], run["thread_id"], name, self._tools(config, run["thread_id"]), run=run, config=config, thread_manager=threads,
+                get_model=get_model, stream=live.stream, interrupts=live.interrupts, history=history, steps=steps, approvals=approvals,
+            )  # fmt: skip
+            async for _ in runner.run(""):
+                pass
+        finally:
+            deadline.cancel()
+
+    def _resolver(self, run: Mapping[str, Any], config: AgentConfig) -> Callable[[str], Model]:
+        """How this run's models are found: with its account's keys and prices."""
+        prices = run["prices"] or {}
+
+        @functools.cache
+        def get_model(name: str) -> Model:
+            if not name:
+                raise NotConfigured("No model is chosen. Choose one for the agent, or a default in Settings.", setting="VIBE_DEFAULT_MODEL")
+            model = self._models.get_model(name, open_all(self._sealer, run["account_id"], run["credentials"]))
+            info = model.info
+            if name in prices:
+                given = dict(zip(("input_price", "output_price", "cached_price"), prices[name], strict=True))
+                info = msgspec.structs.replace(info, **given)
+            elif model.kind in ("demo", "local") and info.input_price is None:
+                info = msgspec.structs.replace(info, input_price=0, output_price=0, cached_price=0)
+            return model.priced(info)
+
+        return get_model
+
+    def _tools(self, config: AgentConfig, thread_id: UUID) -> list[Tool]:
+        spec = SandboxSpec(str(thread_id), network=network_of(config))
+        workspace = Workspace(self._sandboxes, spec, self._sandbox_reason)
+        known: dict[str, Callable[[], Tool]] = {"code_execution": lambda: ShellTool(workspace), "file_operations": lambda: FilesTool(workspace)}
+        return [known[name]() for name in config.tools if name in known]
+
+    async def _give_up(self, claimed: Mapping[str, Any]) -> None:
+        """A run that cannot even be begun ends with the reason, instead of being tried for ever."""
+        threads = ThreadManager(claimed["thread_id"], self._database, claimed["account_id"], claimed["run_id"], claimed["epoch"])
+        with contextlib.suppress(LeaseLost, DatabaseUnavailable):
+            await threads.save_results([], end="failed", problem=RunFailed("It could not be begun.").body(str(claimed["run_id"])))
+
+
+@functools.lru_cache(maxsize=1024)
+def _config(version_id: UUID, config: bytes) -> AgentConfig:
+    """A version's configuration; versions never change."""
+    return AgentConfig.model_validate_json(config)
+
+
+@contextlib.contextmanager
+def _database_may_be_away(what: str) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        log.warning("the database does not answer", extra={"during": what, "error": str(error)})

@@ -1,0 +1,188 @@
+"""SQL of runs as rows with a lease: starting, claiming, stopping, deciding."""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from backend.kit.db import Row, Session
+
+RUN = """r.run_id, r.thread_id, r.agent_id, v.number AS version, r.status, r.model, r.input_message_id, r.retry_of, r.stop_requested_at IS NOT NULL AS stop_requested,
+    r.problem, r.steps, r.losses, r.input_tokens, r.output_tokens, r.cached_tokens, r.cost_micro_usd, r.cost_known, r.created_at, r.started_at, r.finished_at"""
+_FROM = "FROM runs r JOIN agent_versions v USING (version_id)"
+_LIVE = "('queued', 'running', 'waiting_approval')"
+
+
+# Starting -------------------------------------------------------------------------------------------------------------
+
+
+async def lock_thread(session: Session, thread_id: UUID) -> Row | None:
+    """The thread with its agent's active version, locked against other starters."""
+    sql = """
+        SELECT t.thread_id, t.agent_id, t.title, v.version_id, v.number AS version, m.message_id AS head
+        FROM threads t JOIN agents a ON a.agent_id = t.agent_id AND a.deleted_at IS NULL
+        JOIN agent_versions v ON v.agent_id = a.agent_id AND v.number = a.active_version
+        LEFT JOIN LATERAL (SELECT message_id FROM messages WHERE messages.thread_id = t.thread_id AND NOT discarded AND seq IS NOT NULL
+                           ORDER BY seq DESC LIMIT 1) m ON true
+        WHERE t.thread_id = $1 AND t.deleted_at IS NULL FOR UPDATE OF t"""
+    return await session.row(sql, thread_id)
+
+
+async def live_runs(session: Session, thread_id: UUID) -> list[Row]:
+    """Runs of a thread that have not ended, oldest first."""
+    return await session.fetch(f"SELECT run_id, status, epoch FROM runs WHERE thread_id = $1 AND status IN {_LIVE} ORDER BY created_at, run_id", thread_id)
+
+
+async def run_of_message(session: Session, message_id: UUID, thread_id: UUID) -> Row | None:
+    """The run that was started with this message in this thread."""
+    return await session.row(f"SELECT {RUN} {_FROM} WHERE r.input_message_id = $1 AND r.thread_id = $2 ORDER BY r.created_at LIMIT 1", message_id, thread_id)
+
+
+async def add_message(session: Session, thread: Row, message_id: UUID, content: str, tokens: int, title: str, *, waits: bool) -> bool:
+    """Insert a user's message; one that waits for its turn gets no place in the thread yet. False when the id is taken."""
+    sql = """
+        WITH place AS (UPDATE threads SET last_seq = last_seq + CASE WHEN $7 THEN 0 ELSE 1 END, tokens = tokens + CASE WHEN $7 THEN 0 ELSE $5::int END,
+                           title = CASE WHEN title = '' THEN $6 ELSE title END, updated_at = clock_timestamp()
+                       WHERE thread_id = $2 RETURNING last_seq, tokens)
+        INSERT INTO messages (message_id, thread_id, account_id, parent_id, seq, role, content, tokens, tokens_upto)
+        SELECT $1, $2, $3, CASE WHEN $7 THEN NULL ELSE $8::uuid END, CASE WHEN $7 THEN NULL ELSE last_seq END, 'user', $4, $5, CASE WHEN $7 THEN 0 ELSE place.tokens END
+        FROM place ON CONFLICT (message_id) DO NOTHING"""
+    done = await session.execute(sql, message_id, thread["thread_id"], session.account_id, content, tokens, title, waits, thread["head"])
+    return done == 1
+
+
+async def add_run(session: Session, run_id: UUID, thread: Row, message_id: UUID, model: str | None, retry_of: UUID | None = None) -> Row:
+    """Insert a queued run."""
+    sql = f"""
+        WITH r AS (INSERT INTO runs (run_id, account_id, thread_id, agent_id, version_id, input_message_id, model, retry_of, status)
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued') RETURNING *)
+        SELECT {RUN} FROM r JOIN agent_versions v USING (version_id)"""
+    row = await session.row(sql, run_id, session.account_id, thread["thread_id"], thread["agent_id"], thread["version_id"], message_id, model, retry_of)
+    assert row is not None
+    return row
+
+
+# Reading --------------------------------------------------------------------------------------------------------------
+
+
+async def run(session: Session, run_id: UUID, *, lock: bool = False) -> Row | None:
+    """One run."""
+    return await session.row(f"SELECT {RUN}, r.epoch {_FROM} WHERE r.run_id = $1 {'FOR UPDATE OF r' if lock else ''}", run_id)
+
+
+async def runs_of_thread(session: Session, thread_id: UUID, limit: int) -> list[Row]:
+    """A thread's runs: the ones that have not ended first, then the newest."""
+    sql = f"SELECT {RUN} {_FROM} WHERE r.thread_id = $1 ORDER BY (r.status IN {_LIVE}) DESC, r.created_at DESC LIMIT $2"
+    return await session.fetch(sql, thread_id, limit)
+
+
+async def place(session: Session, run_id: UUID) -> int:
+    """How many queued runs stand before this one."""
+    found: int = await session.value("SELECT queue_place($1)", run_id)
+    return found
+
+
+async def thread_exists(session: Session, thread_id: UUID) -> bool:
+    """Whether the account has this thread."""
+    return bool(await session.value("SELECT 1 FROM threads WHERE thread_id = $1 AND deleted_at IS NULL", thread_id))
+
+
+# Stopping -------------------------------------------------------------------------------------------------------------
+
+
+async def stop(session: Session, run_id: UUID) -> None:
+    """Ask a run to stop. One that never began ends here; one that waits is woken to end."""
+    await session.execute(
+        """UPDATE runs SET stop_requested_at = coalesce(stop_requested_at, clock_timestamp()),
+            wake_at = CASE WHEN status = 'waiting_approval' THEN clock_timestamp() ELSE wake_at END,
+            status = CASE WHEN status = 'queued' THEN 'stopped' ELSE status END,
+            finished_at = CASE WHEN status = 'queued' THEN clock_timestamp() ELSE finished_at END
+        WHERE run_id = $1 AND status IN ('queued', 'running', 'waiting_approval')""",
+        run_id,
+    )
+
+
+async def settle_input(session: Session, run_id: UUID) -> None:
+    """A message whose run ended before its turn gets its place in the thread, so that the thread shows it."""
+    sql = """
+        WITH waiting AS (SELECT m.message_id, m.thread_id, m.tokens FROM messages m JOIN runs r ON r.input_message_id = m.message_id
+                         WHERE r.run_id = $1 AND m.seq IS NULL),
+             place AS (UPDATE threads t SET last_seq = last_seq + 1, tokens = t.tokens + waiting.tokens FROM waiting WHERE t.thread_id = waiting.thread_id
+                       RETURNING t.last_seq, t.tokens)
+        UPDATE messages m SET seq = place.last_seq, tokens_upto = place.tokens FROM place, waiting WHERE m.message_id = waiting.message_id"""
+    await session.execute(sql, run_id)
+
+
+async def discard(session: Session, run_id: UUID, *, with_input: bool) -> None:
+    """Leave a run's messages out of the history: what it wrote, and with `with_input` what it answered."""
+    await session.execute(
+        "UPDATE messages SET discarded = true WHERE run_id = $1 OR ($2 AND message_id = (SELECT input_message_id FROM runs WHERE run_id = $1))", run_id, with_input
+    )
+
+
+# Leases ---------------------------------------------------------------------------------------------------------------
+
+
+async def claim(session: Session, run_id: UUID, worker: str, lease: timedelta, account_bound: int) -> Row | None:
+    """Take the lease of a run that is due or orphaned; None when there is nothing to take."""
+    return await session.row("SELECT * FROM claim_run($1, $2, $3, $4)", run_id, worker, lease, account_bound)
+
+
+async def due(session: Session, limit: int) -> list[UUID]:
+    """Runs that wait to be claimed, in fair turns."""
+    return [row["run_id"] for row in await session.fetch("SELECT run_id FROM due_runs($1)", limit)]
+
+
+async def extend(session: Session, worker: str, held: Sequence[tuple[UUID, int]], lease: timedelta) -> dict[UUID, bool]:
+    """Keep the leases of live runs; says of each that is still the worker's whether it is to stop."""
+    rows = await session.fetch("SELECT * FROM extend_leases($1, $2, $3, $4)", worker, [id for id, _ in held], [epoch for _, epoch in held], lease)
+    return {row["run_id"]: row["stop_requested"] for row in rows}
+
+
+async def release(session: Session, worker: str) -> list[UUID]:
+    """Give all leases of a worker back."""
+    return [row["run_id"] for row in await session.fetch("SELECT run_id FROM release_leases($1)", worker)]
+
+
+async def states(session: Session, run_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """How runs stand."""
+    return {row["run_id"]: row["status"] for row in await session.fetch("SELECT run_id, status FROM run_states($1)", list(run_ids))}
+
+
+# Approvals ------------------------------------------------------------------------------------------------------------
+
+_APPROVAL = """SELECT p.approval_id, p.run_id, p.thread_id, p.agent_id, a.name AS agent_name, p.call_id, p.action, p.arguments, p.act_hash, p.reason, p.pattern,
+    CASE WHEN p.status = 'pending' AND p.expires_at <= now() THEN 'expired' ELSE p.status END AS status, p.note, p.created_at, p.expires_at, p.decided_at
+    FROM approvals p JOIN agents a USING (agent_id)"""
+
+
+async def approval(session: Session, approval_id: UUID, *, lock: bool = False) -> Row | None:
+    """One approval."""
+    return await session.row(f"{_APPROVAL} WHERE p.approval_id = $1 {'FOR UPDATE OF p' if lock else ''}", approval_id)
+
+
+async def approvals(session: Session, status: str | None, before: tuple[Any, UUID] | None, limit: int) -> list[Row]:
+    """Approvals: the waiting ones oldest first, any others newest first."""
+    order, sign = ("ASC", ">") if status == "pending" else ("DESC", "<")
+    at, last = before or (None, None)
+    waiting = "p.status = 'pending' AND p.expires_at > now()"
+    sql = f"""{_APPROVAL} WHERE p.account_id = $5 AND ($1::text IS NULL OR CASE WHEN $1 = 'pending' THEN {waiting} ELSE p.status = $1 END)
+        AND ($2::timestamptz IS NULL OR (p.created_at, p.approval_id) {sign} ($2, $3::uuid)) ORDER BY p.created_at {order}, p.approval_id {order} LIMIT $4"""
+    return await session.fetch(sql, status, at, last, limit, session.account_id)
+
+
+async def decide(session: Session, approval_id: UUID, status: str, note: str, user_id: UUID | None) -> None:
+    """Write a person's answer and wake the run that waits for it."""
+    await session.execute(
+        "UPDATE approvals SET status = $2, note = $3, decided_by = $4, decided_at = clock_timestamp() WHERE approval_id = $1", approval_id, status, note, user_id
+    )
+    await session.execute(
+        """UPDATE runs SET wake_at = clock_timestamp() WHERE status = 'waiting_approval' AND run_id = (SELECT run_id FROM approvals WHERE approval_id = $1)""",
+        approval_id,
+    )
+
+
+async def add_rule(session: Session, rule_id: UUID, agent_id: UUID, action: str, pattern: dict[str, Any], user_id: UUID | None) -> None:
+    """Remember an "always" answer."""
+    sql = "INSERT INTO permission_rules (rule_id, account_id, agent_id, action, pattern, decision, created_by) VALUES ($1, $2, $3, $4, $5::jsonb, 'allow', $6)"
+    await session.execute(sql, rule_id, session.account_id, agent_id, action, pattern, user_id)

@@ -1,0 +1,32 @@
+"""Rows as watchers and callers see them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from backend.agent.schemas import Approval, Message, Run, Step
+
+_MESSAGE = tuple(Message.model_fields)
+_STEP = tuple(Step.model_fields)
+_APPROVAL = tuple(Approval.model_fields)
+_RUN = tuple(name for name in Run.model_fields if name not in ("place", "stop_requested"))
+
+
+def message_view(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of messages."""
+    return {name: row[name] for name in _MESSAGE} | {"tool_calls": row["tool_calls"] or []}
+
+
+def step_view(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the journal."""
+    return {name: row[name] for name in _STEP}
+
+
+def approval_view(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of approvals."""
+    return {name: row[name] for name in _APPROVAL}
+
+
+def run_view(row: Mapping[str, Any], place: int | None = None) -> dict[str, Any]:
+    """A row of runs."""
+    requested = row["stop_requested"] if "stop_requested" in row else row["stop_requested_at"] is not None
+    return {name: row[name] for name in _RUN} | {"place": place, "stop_requested": bool(requested)}

@@ -1,0 +1,127 @@
+"""ThreadManager: a thread's history and a run's journal, written in the run's name under its epoch."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from backend.agent.thread import repository
+from backend.kit.db import Database, DatabaseUnavailable, Row, Session
+
+T = TypeVar("T")
+_WINDOW_ROWS = 2_000
+_PATIENCE = 20.0  # seconds that a finished answer waits for Postgres to come back
+
+
+class LeaseLost(Exception):
+    """Another worker has the run now; this one may not write one more row"""
+
+
+class ThreadManager:
+    """One thread, for the run that holds its lease. Every write checks the epoch and raises `LeaseLost`."""
+
+    def __init__(self, thread_id: UUID, database: Database, account_id: UUID, run_id: UUID, epoch: int) -> None:
+        self.thread_id = thread_id
+        self.run_id = run_id
+        self.epoch = epoch
+        self._database = database
+        self._account_id = account_id
+
+    async def load(self) -> Mapping[str, Any]:
+        """The run with all that running it needs. A message that waited for its turn gets its place in the thread."""
+        async with self._database.transaction(self._account_id) as session:
+            run = await repository.load_run(session, self.run_id)
+            if run is None or run["epoch"] != self.epoch:
+                raise LeaseLost
+            loaded = dict(run)
+            if run["input_seq"] is None:
+                place = await repository.begin_turn(session, self.run_id, self.epoch, run["input_message_id"])
+                if place is None:
+                    raise LeaseLost
+                loaded["input_seq"], loaded["thread_tokens"] = place["seq"], place["tokens_upto"]
+            if self.epoch > 1:
+                await repository.resume_waiting(session, self.run_id)
+                await repository.expire_approvals(session, self.run_id)
+            return loaded
+
+    async def history(self, tokens_from: int) -> list[dict[str, Any]]:
+        """The newest messages that count, oldest first."""
+        async with self._database.transaction(self._account_id) as session:
+            return [dict(row) for row in await repository.history(session, self.thread_id, tokens_from, _WINDOW_ROWS)]
+
+    async def journal(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The run's steps and approvals so far."""
+        async with self._database.transaction(self._account_id) as session:
+            steps = [dict(row) for row in await repository.steps(session, self.run_id)]
+            return steps, [dict(row) for row in await repository.approvals_of_run(session, self.run_id)]
+
+    async def save_answer(self, message: dict[str, Any], *, approvals: Sequence[dict[str, Any]] = (), **totals: Any) -> None:
+        """Write the assistant's message with its journal lines; fills in the message's `seq` and `created_at`."""
+
+        async def write(session: Session, again: bool) -> Row:
+            if again and (saved := await repository.placed(session, [message["message_id"]])):
+                return saved[0]
+            row = await repository.save_answer(session, self.run_id, self.epoch, message=message, **totals)
+            if row is None:
+                raise LeaseLost
+            if approvals:
+                await repository.request_approvals(session, approvals)
+            return row
+
+        saved = await self._patiently(write)
+        message["seq"], message["created_at"] = saved["seq"], saved["created_at"]
+
+    async def save_results(self, results: list[dict[str, Any]], *, end: str | None = None, problem: dict[str, Any] | None = None) -> None:
+        """Write tool results in order, and with `end` the run's end. Fills in `seq` and `created_at`."""
+
+        async def write(session: Session, again: bool) -> list[Row]:
+            saved = await repository.placed(session, [r["message_id"] for r in results]) if again else []
+            if results and not saved:
+                saved = await repository.save_results(session, self.run_id, self.epoch, results)
+            if len(saved) != len(results):
+                raise LeaseLost
+            if end is not None and not await repository.end_run(session, self.run_id, self.epoch, end, problem):
+                raise LeaseLost
+            return saved
+
+        rows = {row["message_id"]: row for row in await self._patiently(write)}
+        for result in results:
+            row = rows[result["message_id"]]
+            result["seq"], result["created_at"] = row["seq"], row["created_at"]
+
+    async def save_intent(self, call_id: str, act_hash: str) -> None:
+        """Before an effect: what is about to happen."""
+
+        async def write(session: Session, again: bool) -> None:
+            if not await repository.save_intent(session, self.run_id, self.epoch, call_id, act_hash):
+                raise LeaseLost
+
+        await self._patiently(write)
+
+    async def void_approval(self, call_id: str) -> None:
+        """An approval of another act than the one at hand is worth nothing."""
+        async with self._database.transaction(self._account_id) as session:
+            await repository.void_approval(session, self.run_id, call_id)
+
+    async def wait_for_approval(self) -> bool:
+        """Let go of the run until a person answers; False when the answers are there already."""
+        async with self._database.transaction(self._account_id) as session:
+            waits = await repository.wait_for_approval(session, self.run_id, self.epoch)
+        if waits is None:
+            raise LeaseLost
+        return waits
+
+    async def _patiently(self, write: Callable[[Session, bool], Awaitable[T]]) -> T:
+        """Write; when Postgres restarts in the middle, write again, telling `write` that the first time may have been committed."""
+        deadline = time.monotonic() + _PATIENCE
+        again = False
+        while True:
+            try:
+                async with self._database.transaction(self._account_id) as session:
+                    return await write(session, again)
+            except DatabaseUnavailable:
+                if time.monotonic() > deadline:
+                    raise
+                again = True
+                await asyncio.sleep(0.25)

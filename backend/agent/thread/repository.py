@@ -1,0 +1,295 @@
+"""SQL of threads, messages and the journal of a run.
+
+Every write in a run's name first touches the run's row under its epoch: no row means that the lease is lost, and nothing is written.
+The hot statements are one round trip each.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from backend.kit.db import Row, Session
+
+# Threads --------------------------------------------------------------------------------------------------------------
+
+_THREAD = """
+    SELECT t.thread_id, t.agent_id, a.name AS agent_name, t.number, t.title, t.created_at, t.updated_at,
+           u.input_tokens, u.output_tokens, u.cost_micro_usd, u.cost_known
+    FROM threads t JOIN agents a USING (agent_id)
+    LEFT JOIN LATERAL (SELECT sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens,
+                              sum(cost_micro_usd)::bigint AS cost_micro_usd, bool_and(cost_known) AS cost_known
+                       FROM runs WHERE runs.thread_id = t.thread_id) u ON true
+    WHERE t.account_id = $1 AND t.deleted_at IS NULL"""
+
+
+async def create_thread(session: Session, thread_id: UUID, agent_id: UUID, title: str) -> bool:
+    """Insert a thread with the account's next number; False when the id is taken or there is no such agent."""
+    sql = """
+        WITH agent AS (SELECT 1 FROM agents WHERE agent_id = $3 AND deleted_at IS NULL),
+             fresh AS (SELECT 1 FROM agent WHERE NOT EXISTS (SELECT 1 FROM threads WHERE thread_id = $1)),
+             counted AS (UPDATE accounts SET last_thread_number = last_thread_number + 1
+                         WHERE account_id = $2 AND EXISTS (SELECT 1 FROM fresh) RETURNING last_thread_number)
+        INSERT INTO threads (thread_id, account_id, agent_id, number, title, title_by)
+        SELECT $1, $2, $3, last_thread_number, $4, CASE WHEN $4 = '' THEN 'auto' ELSE 'person' END FROM counted
+        ON CONFLICT (thread_id) DO NOTHING"""
+    return await session.execute(sql, thread_id, session.account_id, agent_id, title) == 1
+
+
+async def thread(session: Session, thread_id: UUID) -> Row | None:
+    """One thread with what its runs took."""
+    return await session.row(_THREAD + " AND t.thread_id = $2", session.account_id, thread_id)
+
+
+async def threads(session: Session, agent_id: UUID | None, before: tuple[datetime, UUID] | None, limit: int) -> list[Row]:
+    """Threads, last touched first."""
+    at, last = before or (None, None)
+    sql = _THREAD + """ AND ($2::uuid IS NULL OR t.agent_id = $2)
+        AND ($3::timestamptz IS NULL OR (t.updated_at, t.thread_id) < ($3, $4::uuid))
+        ORDER BY t.updated_at DESC, t.thread_id DESC LIMIT $5"""
+    return await session.fetch(sql, session.account_id, agent_id, at, last, limit)
+
+
+async def rename_thread(session: Session, thread_id: UUID, title: str) -> bool:
+    """Set the title a person chose."""
+    sql = "UPDATE threads SET title = $2, title_by = 'person' WHERE thread_id = $1 AND deleted_at IS NULL"
+    return await session.execute(sql, thread_id, title) == 1
+
+
+async def delete_thread(session: Session, thread_id: UUID) -> bool:
+    """Take a thread out of sight."""
+    return await session.execute("UPDATE threads SET deleted_at = now() WHERE thread_id = $1 AND deleted_at IS NULL", thread_id) == 1
+
+
+# Messages -------------------------------------------------------------------------------------------------------------
+
+MESSAGE = """message_id, thread_id, run_id, parent_id, seq, role, content, reasoning, tool_calls, tool_call_id, tool_name, status, receipt,
+    created_at"""
+
+
+async def messages(session: Session, thread_id: UUID, before_seq: int | None, limit: int) -> list[Row]:
+    """Messages that count, newest first; the ones whose turn has not begun only on the first page."""
+    sql = f"""SELECT {MESSAGE} FROM messages WHERE thread_id = $1 AND NOT discarded
+        AND (CASE WHEN $2::int IS NULL THEN true ELSE seq < $2 END)
+        ORDER BY seq DESC NULLS FIRST, created_at DESC LIMIT $3"""
+    return await session.fetch(sql, thread_id, before_seq, limit)
+
+
+async def run_messages(session: Session, run_id: UUID, input_message_id: UUID) -> list[Row]:
+    """What a run answers and has written so far."""
+    sql = f"SELECT {MESSAGE} FROM messages WHERE (run_id = $1 OR message_id = $2) AND NOT discarded ORDER BY seq NULLS LAST"
+    return await session.fetch(sql, run_id, input_message_id)
+
+
+async def history(session: Session, thread_id: UUID, tokens_from: int, limit: int) -> list[Row]:
+    """The newest messages of a thread whose place in the running token count lies above `tokens_from`, oldest first."""
+    sql = f"""SELECT * FROM (SELECT {MESSAGE}, tokens, tokens_upto FROM messages
+            WHERE thread_id = $1 AND NOT discarded AND seq IS NOT NULL ORDER BY seq DESC LIMIT $3) newest
+        WHERE tokens_upto > $2 ORDER BY seq"""
+    return await session.fetch(sql, thread_id, tokens_from, limit)
+
+
+# The journal ----------------------------------------------------------------------------------------------------------
+
+_LOAD = """
+    SELECT r.run_id, r.account_id, r.thread_id, r.agent_id, r.version_id, v.number AS version, r.status, r.model, r.input_message_id, r.retry_of,
+           r.stop_requested_at, r.problem, r.steps, r.losses, r.epoch, r.input_tokens, r.output_tokens, r.cached_tokens, r.cost_micro_usd,
+           r.cost_known, r.created_at, r.started_at, r.finished_at, r.journal_version,
+           extract(epoch FROM clock_timestamp() - r.started_at - r.waited)::float8 AS worked_seconds,
+           v.config, t.number AS thread_number, t.title, t.tokens AS thread_tokens, m.seq AS input_seq, ac.default_model,
+           (SELECT jsonb_object_agg(provider, jsonb_build_object('sealed', encode(sealed, 'base64'), 'base_url', base_url)) FROM credentials) AS credentials,
+           (SELECT jsonb_object_agg(p.model, jsonb_build_array(input_price, output_price, cached_price)) FROM model_prices p) AS prices,
+           (SELECT jsonb_agg(jsonb_build_object('action', action, 'pattern', pattern, 'decision', decision))
+              FROM permission_rules pr WHERE pr.agent_id = r.agent_id) AS rules
+    FROM runs r JOIN agent_versions v USING (version_id) JOIN threads t USING (thread_id) JOIN accounts ac ON ac.account_id = r.account_id
+         JOIN messages m ON m.message_id = r.input_message_id
+    WHERE r.run_id = $1"""
+
+
+async def load_run(session: Session, run_id: UUID) -> Row | None:
+    """A run with all that running it needs: version, thread, credentials (sealed), prices, rules."""
+    return await session.row(_LOAD, run_id)
+
+
+async def begin_turn(session: Session, run_id: UUID, epoch: int, message_id: UUID) -> Row | None:
+    """Give the waiting user message its place in the thread; None when the lease is lost."""
+    sql = """
+        WITH own AS (SELECT thread_id FROM runs WHERE run_id = $1 AND epoch = $2 AND status = 'running' FOR UPDATE),
+             waiting AS (SELECT m.message_id, m.tokens FROM messages m, own WHERE m.message_id = $3 AND m.seq IS NULL),
+             place AS (UPDATE threads t SET last_seq = last_seq + 1, tokens = t.tokens + waiting.tokens
+                       FROM own, waiting WHERE t.thread_id = own.thread_id RETURNING t.last_seq, t.tokens),
+             parent AS (SELECT p.message_id FROM messages p, own WHERE p.thread_id = own.thread_id AND NOT p.discarded AND p.seq IS NOT NULL
+                        ORDER BY p.seq DESC LIMIT 1)
+        UPDATE messages m SET seq = place.last_seq, tokens_upto = place.tokens, parent_id = (SELECT message_id FROM parent)
+        FROM place WHERE m.message_id = $3 RETURNING m.seq, m.tokens_upto"""
+    return await session.row(sql, run_id, epoch, message_id)
+
+
+async def steps(session: Session, run_id: UUID) -> list[Row]:
+    """A run's journal in order."""
+    return await session.fetch("SELECT * FROM run_steps WHERE run_id = $1 ORDER BY number", run_id)
+
+
+async def approvals_of_run(session: Session, run_id: UUID) -> list[Row]:
+    """Every approval a run asked for."""
+    sql = "SELECT p.*, a.name AS agent_name FROM approvals p JOIN agents a USING (agent_id) WHERE run_id = $1 ORDER BY p.created_at"
+    return await session.fetch(sql, run_id)
+
+
+_SAVE_ANSWER = """
+    WITH own AS (
+        UPDATE runs SET steps = steps + 1, input_tokens = input_tokens + $3, output_tokens = output_tokens + $4, cached_tokens = cached_tokens + $5,
+            cost_micro_usd = cost_micro_usd + coalesce($6::bigint, 0), cost_known = cost_known AND $6::bigint IS NOT NULL,
+            status = coalesce($7, status), problem = $8::jsonb, finished_at = CASE WHEN $7::text IS NULL THEN NULL ELSE clock_timestamp() END,
+            lease_owner = CASE WHEN $7::text IS NULL THEN lease_owner END, lease_until = CASE WHEN $7::text IS NULL THEN lease_until END
+        WHERE run_id = $1 AND epoch = $2 AND status = 'running' RETURNING thread_id, account_id
+    ), place AS (
+        UPDATE threads t SET last_seq = last_seq + 1, tokens = t.tokens + $9, updated_at = clock_timestamp() FROM own
+        WHERE t.thread_id = own.thread_id RETURNING t.last_seq, t.tokens
+    ), answer AS (
+        INSERT INTO messages (message_id, thread_id, account_id, run_id, parent_id, seq, role, content, reasoning, tool_calls, status, receipt, tokens, tokens_upto)
+        SELECT $10, own.thread_id, own.account_id, $1, $11, place.last_seq, 'assistant', $12, $13, $14::jsonb, $15, $16::jsonb, $9, place.tokens
+        FROM own, place RETURNING message_id, seq, created_at
+    ), journal AS (
+        INSERT INTO run_steps (step_id, run_id, account_id, number, kind, name, call_id, message_id, effect, status, request_hash, idempotency_key, epoch,
+                               usage, cost_micro_usd, detail, started_at, finished_at)
+        SELECT s.step_id, $1, own.account_id, s.number, s.kind, s.name, s.call_id, $10, s.effect, s.status, decode(s.request_hash, 'hex'), s.idempotency_key, $2,
+               s.usage, s.cost_micro_usd, s.detail, s.started_at, s.finished_at
+        FROM own, jsonb_to_recordset($17::jsonb) AS s(step_id uuid, number int, kind text, name text, call_id text, effect text, status text,
+             request_hash text, idempotency_key text, usage jsonb, cost_micro_usd bigint, detail jsonb, started_at timestamptz, finished_at timestamptz)
+    )
+    SELECT message_id, seq, created_at FROM answer"""
+
+
+async def save_answer(
+    session: Session,
+    run_id: UUID,
+    epoch: int,
+    *,
+    tokens_used: tuple[int, int, int],
+    cost_micro_usd: int | None,
+    end: str | None,
+    problem: dict[str, Any] | None,
+    message: dict[str, Any],
+    steps: Sequence[dict[str, Any]],
+) -> Row | None:
+    """One statement: the assistant's message, the journal's new lines, the run's totals and, with `end`, the run's end.
+
+    Returns seq and time of the message; None when the lease is lost.
+    """
+    return await session.row(
+        _SAVE_ANSWER,
+        run_id,
+        epoch,
+        *tokens_used,
+        cost_micro_usd,
+        end,
+        problem,
+        message["tokens"],
+        message["message_id"],
+        message["parent_id"],
+        message["content"],
+        message["reasoning"],
+        message["tool_calls"] or None,
+        message["status"],
+        message["receipt"],
+        list(steps),
+    )
+
+
+_SAVE_RESULTS = """
+    WITH own AS (
+        SELECT thread_id, account_id FROM runs WHERE run_id = $1 AND epoch = $2 AND status = 'running' FOR UPDATE
+    ), rows AS (
+        SELECT m.*, row_number() OVER (ORDER BY m.n) AS place, sum(m.tokens) OVER (ORDER BY m.n) AS upto
+        FROM jsonb_to_recordset($3::jsonb) AS m(n int, message_id uuid, parent_id uuid, tool_call_id text, tool_name text, content text, status text,
+             receipt jsonb, tokens int, step text, started_at timestamptz)
+    ), place AS (
+        UPDATE threads t SET last_seq = last_seq + (SELECT count(*) FROM rows), tokens = t.tokens + (SELECT coalesce(sum(tokens), 0) FROM rows),
+            updated_at = clock_timestamp()
+        FROM own WHERE t.thread_id = own.thread_id RETURNING t.last_seq - (SELECT count(*) FROM rows) AS seq0, t.tokens - (SELECT coalesce(sum(tokens), 0) FROM rows) AS tokens0
+    ), results AS (
+        INSERT INTO messages (message_id, thread_id, account_id, run_id, parent_id, seq, role, content, tool_call_id, tool_name, status, receipt, tokens, tokens_upto)
+        SELECT rows.message_id, own.thread_id, own.account_id, $1, rows.parent_id, place.seq0 + rows.place, 'tool', rows.content, rows.tool_call_id, rows.tool_name,
+               rows.status, rows.receipt, rows.tokens, place.tokens0 + rows.upto
+        FROM own, place, rows RETURNING message_id, seq, created_at
+    ), journal AS (
+        UPDATE run_steps s SET status = rows.step, started_at = coalesce(s.started_at, rows.started_at), finished_at = clock_timestamp(), message_id = rows.message_id
+        FROM rows, own WHERE s.run_id = $1 AND s.call_id = rows.tool_call_id AND s.kind = 'tool_call'
+    )
+    SELECT message_id, seq, created_at FROM results"""
+
+
+async def save_results(session: Session, run_id: UUID, epoch: int, results: Sequence[dict[str, Any]]) -> list[Row]:
+    """One statement: tool results as messages, in order, and their lines of the journal. Empty when the lease is lost."""
+    return await session.fetch(_SAVE_RESULTS, run_id, epoch, list(results))
+
+
+async def save_intent(session: Session, run_id: UUID, epoch: int, call_id: str, act_hash: str) -> bool:
+    """Before an effect: its journal line becomes `started`, and its approval, if it has one, is used up. False when the lease is lost."""
+    sql = """
+        WITH own AS (SELECT 1 FROM runs WHERE run_id = $1 AND epoch = $2 AND status = 'running' FOR UPDATE),
+             used AS (UPDATE approvals SET status = 'used' FROM own WHERE run_id = $1 AND call_id = $3 AND status = 'approved' AND act_hash = $4)
+        UPDATE run_steps SET status = 'started', started_at = clock_timestamp(), epoch = $2, attempts = attempts + (status = 'started')::int
+        FROM own WHERE run_id = $1 AND call_id = $3 AND kind = 'tool_call'"""
+    return await session.execute(sql, run_id, epoch, call_id, act_hash) == 1
+
+
+async def request_approvals(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert approvals that wait for a person."""
+    sql = """
+        INSERT INTO approvals (approval_id, account_id, run_id, thread_id, agent_id, call_id, action, arguments, act_hash, reason, pattern, status, expires_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11::jsonb, 'pending', clock_timestamp() + make_interval(secs => $12))
+        ON CONFLICT (run_id, call_id) DO NOTHING"""
+    await session.many(
+        sql,
+        [
+            (r["approval_id"], session.account_id, r["run_id"], r["thread_id"], r["agent_id"], r["call_id"], r["action"], r["arguments"], r["act_hash"],
+             r["reason"], r["pattern"], r["expires_in"])
+            for r in rows
+        ],
+    )  # fmt: skip
+
+
+async def expire_approvals(session: Session, run_id: UUID) -> None:
+    """Waiting approvals whose time is over become `expired`."""
+    await session.execute("UPDATE approvals SET status = 'expired' WHERE run_id = $1 AND status = 'pending' AND expires_at <= clock_timestamp()", run_id)
+
+
+async def void_approval(session: Session, run_id: UUID, call_id: str) -> None:
+    """An approval of another act than the one at hand is worth nothing."""
+    await session.execute("UPDATE approvals SET status = 'void' WHERE run_id = $1 AND call_id = $2 AND status IN ('pending', 'approved')", run_id, call_id)
+
+
+async def wait_for_approval(session: Session, run_id: UUID, epoch: int) -> bool | None:
+    """Let go of the run until someone answers. True when it waits, False when all answers are there already, None when the lease is lost."""
+    own = await session.value("SELECT 1 FROM runs WHERE run_id = $1 AND epoch = $2 AND status = 'running' FOR UPDATE", run_id, epoch)
+    if own is None:
+        return None
+    sql = """
+        WITH pending AS (SELECT min(expires_at) AS until FROM approvals WHERE run_id = $1 AND status = 'pending')
+        UPDATE runs SET status = 'waiting_approval', waiting_since = clock_timestamp(), wake_at = pending.until, lease_owner = NULL, lease_until = NULL
+        FROM pending WHERE runs.run_id = $1 AND pending.until IS NOT NULL AND stop_requested_at IS NULL"""
+    return await session.execute(sql, run_id) == 1
+
+
+async def resume_waiting(session: Session, run_id: UUID) -> None:
+    """Waiting for a person does not count as working: add it to what the run has waited."""
+    sql = "UPDATE runs SET waited = waited + (clock_timestamp() - waiting_since), waiting_since = NULL WHERE run_id = $1 AND waiting_since IS NOT NULL"
+    await session.execute(sql, run_id)
+
+
+async def placed(session: Session, message_ids: Sequence[UUID]) -> list[Row]:
+    """Which of these messages are written already, and where."""
+    return await session.fetch("SELECT message_id, seq, created_at FROM messages WHERE message_id = ANY ($1)", list(message_ids))
+
+
+async def end_run(session: Session, run_id: UUID, epoch: int, status: str, problem: dict[str, Any] | None) -> bool:
+    """The run's end without a last answer; False when the lease is lost. Ending it twice in the same way is a no-op."""
+    sql = """
+        UPDATE runs SET status = $3, problem = $4::jsonb, finished_at = coalesce(finished_at, clock_timestamp()), lease_owner = NULL, lease_until = NULL
+        WHERE run_id = $1 AND epoch = $2 AND status IN ('running', $3)"""
+    ended = await session.execute(sql, run_id, epoch, status, problem) == 1
+    if ended:
+        await session.execute("UPDATE approvals SET status = 'void' WHERE run_id = $1 AND status IN ('pending', 'approved')", run_id)
+    return ended

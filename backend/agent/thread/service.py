@@ -1,0 +1,78 @@
+"""Threads and what stands in them."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from backend.agent.schemas import Message, MessagePage, NewThread, Thread, ThreadUsage
+from backend.agent.thread import repository
+from backend.kit.db import Row, Session
+from backend.kit.ids import uuid7
+from backend.kit.pages import Page, decode_cursor, encode_cursor
+from backend.kit.problems import NotFound
+
+
+async def create(session: Session, new: NewThread) -> Thread:
+    """A thread with an agent. With the id of one that is there already, that one."""
+    thread_id = new.thread_id or uuid7()
+    if not await repository.create_thread(session, thread_id, new.agent_id, new.title.strip()):
+        known = await repository.thread(session, thread_id)
+        if known is None or known["agent_id"] != new.agent_id:
+            raise NotFound("There is no such agent.")
+    return await get(session, thread_id)
+
+
+async def get(session: Session, thread_id: UUID) -> Thread:
+    """One thread, and what its runs took."""
+    row = await repository.thread(session, thread_id)
+    if row is None:
+        raise NotFound("There is no such thread.")
+    return _thread(row)
+
+
+async def page(session: Session, agent_id: UUID | None, cursor: str | None, limit: int) -> Page[Thread]:
+    """Threads, last touched first."""
+    before = None
+    if cursor:
+        at, last = decode_cursor(cursor, 2)
+        before = (datetime.fromisoformat(at), UUID(last))
+    rows = await repository.threads(session, agent_id, before, limit + 1)
+    items = [_thread(row) for row in rows[:limit]]
+    more = encode_cursor(items[-1].updated_at.isoformat(), items[-1].thread_id) if len(rows) > limit else None
+    return Page(items=items, next_cursor=more)
+
+
+async def rename(session: Session, thread_id: UUID, title: str) -> Thread:
+    """Give a thread the title a person chose."""
+    if not await repository.rename_thread(session, thread_id, title.strip()):
+        raise NotFound("There is no such thread.")
+    return await get(session, thread_id)
+
+
+async def delete(session: Session, thread_id: UUID) -> None:
+    """Take a thread out of sight."""
+    if not await repository.delete_thread(session, thread_id):
+        raise NotFound("There is no such thread.")
+
+
+async def messages(session: Session, thread_id: UUID, before_seq: int | None, limit: int) -> MessagePage:
+    """A page of a thread's messages, oldest first, ending before `before_seq` or at the newest."""
+    await get(session, thread_id)
+    rows = await repository.messages(session, thread_id, before_seq, limit + 1)
+    items = [Message.model_validate(_message(row)) for row in reversed(rows[:limit])]
+    first = next((item.seq for item in items if item.seq is not None), None)
+    return MessagePage(items=items, next_before_seq=first if len(rows) > limit else None)
+
+
+def _message(row: Row) -> dict[str, Any]:
+    return dict(row) | {"tool_calls": row["tool_calls"] or []}
+
+
+def _thread(row: Mapping[str, Any]) -> Thread:
+    names = ("input_tokens", "output_tokens", "cost_micro_usd", "cost_known")
+    usage = ThreadUsage(**{name: row[name] for name in names}) if row["input_tokens"] is not None else None
+    return Thread(**{name: row[name] for name in _OWN}, usage=usage)
+
+
+_OWN = ("thread_id", "agent_id", "agent_name", "number", "title", "created_at", "updated_at")

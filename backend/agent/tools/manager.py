@@ -1,0 +1,65 @@
+"""ToolManager: which actions a run has, whether a call is well formed, and running it within its bounds."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from backend.agent.inference.base import ToolSpec
+from backend.agent.tools.base import Action, Call, Tool, ToolError, ToolResult
+
+log = logging.getLogger(__name__)
+
+OUTPUT_LIMIT = 20_000  # characters of a result that reach the model: head and tail of what is longer
+_HEAD = 5_000
+
+
+class ToolManager:
+    """The actions of some tools, by name."""
+
+    def __init__(self, tools: Iterable[Tool]) -> None:
+        self.actions: dict[str, Action] = {action.name: action for tool in tools for action in tool.actions()}
+
+    def specs(self) -> tuple[ToolSpec, ...]:
+        """What the model is told of them, in a stable order."""
+        return tuple(ToolSpec(a.name, a.description, dict(a.parameters)) for _, a in sorted(self.actions.items()))
+
+    def parse(self, name: str, arguments: str) -> tuple[Action, dict[str, Any]]:
+        """A call's action and valid arguments; `ToolError` that helps the model to repair it."""
+        action = self.actions.get(name)
+        if action is None:
+            known = ", ".join(sorted(self.actions)) or "none"
+            raise ToolError(f"There is no tool named {name!r}. Tools here: {known}.")
+        try:
+            decoded = orjson.loads(arguments or "{}")
+        except orjson.JSONDecodeError as error:
+            raise ToolError(f"The arguments of {name} are not valid JSON ({error}). Write them again as one JSON object.") from None
+        if not isinstance(decoded, dict):
+            raise ToolError(f"The arguments of {name} must be one JSON object.")
+        return action, action.validate(decoded)
+
+    async def execute(self, action: Action, call: Call, arguments: dict[str, Any]) -> ToolResult:
+        """Run an action. What goes wrong inside it becomes a result that says so; cancellation reaches it."""
+        try:
+            async with asyncio.timeout(action.timeout):
+                return bounded(await action.call(call, **arguments))
+        except TimeoutError:
+            return ToolResult(f"{action.name} was ended after {action.timeout:g} s without an answer.", status="timeout")
+        except ToolError as error:
+            return bounded(ToolResult(str(error), status="error"))
+        except Exception:
+            log.exception("a tool failed", extra={"tool": action.name})
+            return ToolResult(f"{action.name} failed inside the platform; this is not your mistake. Try another way.", status="error")
+
+
+def bounded(result: ToolResult) -> ToolResult:
+    """A result whose text fits: head and tail of a longer one, with what is between named."""
+    text = result.content
+    if len(text) <= OUTPUT_LIMIT:
+        return result
+    tail = OUTPUT_LIMIT - _HEAD
+    where = f"; the whole is in {result.log_path}" if result.log_path else ""
+    short = f"{text[:_HEAD]}\n[… {len(text) - OUTPUT_LIMIT:,} characters left out{where} …]\n{text[-tail:]}"
+    return ToolResult(short, result.status, result.exit_code, True, result.log_path, result.artifacts)
