@@ -32,11 +32,12 @@ from backend.agent.inference.errors import (
     KeyRejected,
     ModelError,
     ModelNotFound,
+    NotConfigured,
     RateLimited,
     UpstreamFailed,
     UpstreamTimeout,
 )
-from backend.agent.inference.providers.http import Timeouts, Wire, retry_after
+from backend.agent.inference.providers.http import Timeouts, Wire, open_session, retry_after
 from backend.agent.inference.providers.openai import Answer, OpenAICompatible, micro_usd_per_million
 from backend.agent.inference.providers.sse import EventReader
 from tests.wire.openai_server import KEY, OpenAIServer, answer, chunk, events, streamed, usage
@@ -356,7 +357,7 @@ TRICKY = b": OPENROUTER PROCESSING\n\nevent: x\nid: 1\nretry: 5\n" + TRICKY.repl
 
 def joined(pieces: list[bytes]) -> list[object]:
     """Everything that reading these pieces gives, with neighbouring deltas joined."""
-    whole = Answer(Wire(None, provider="x", base_url="", headers={}, timeouts=Timeouts()), request())  # type: ignore[arg-type]
+    whole = Answer(Wire(None, provider="x", base_url="http://x", headers={}, timeouts=Timeouts()), request())  # type: ignore[arg-type]
     reader, got = EventReader(), []
     for piece in [*pieces, b""]:
         for event in reader.feed(piece) if piece else reader.end():
@@ -571,6 +572,31 @@ async def test_nobody_at_the_address_is_a_failure_that_names_it(session: aiohttp
         gone = client(session, server)
     with pytest.raises(UpstreamFailed, match=r"Cannot reach http://127\.0\.0\.1"):
         await completed(gone)
+
+
+async def test_a_private_address_that_nobody_allowed_names_the_setting(openai: OpenAIServer) -> None:
+    async with open_session(frozenset()) as guarded:
+        with pytest.raises(NotConfigured, match=openai.url.removeprefix("http://")) as failure:
+            await completed(client(guarded, openai))
+    assert failure.value.setting == "VIBE_PRIVATE_TARGETS"
+    assert openai.sent == []
+
+
+@pytest.mark.parametrize(
+    ("base_url", "kind"),
+    [
+        ("http://no-such-host.invalid/v1", UpstreamFailed),
+        ("ftp://127.0.0.1/v1", BadModelRequest),
+        ("not an address", BadModelRequest),
+        ("http://user:pw@127.0.0.1:1/v1", BadModelRequest),
+    ],
+)
+async def test_an_address_that_leads_nowhere_is_an_error_with_words(
+    session: aiohttp.ClientSession, openai: OpenAIServer, base_url: str, kind: type[ModelError]
+) -> None:
+    with pytest.raises(ModelError) as failure:
+        await completed(client(session, openai, base_url=base_url))
+    assert type(failure.value) is kind
 
 
 @pytest.mark.parametrize(

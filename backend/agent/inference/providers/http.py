@@ -20,14 +20,25 @@ from backend.agent.inference.errors import (
     KeyRejected,
     ModelError,
     ModelNotFound,
+    NotConfigured,
     RateLimited,
     UpstreamFailed,
     UpstreamTimeout,
+)
+from backend.kit.egress import (
+    EgressRefused,
+    GuardedConnector,
+    NoSuchHost,
+    PrivateAddress,
+    TooSlow,
+    UnsafeURL,
+    parse_url,
 )
 
 MAX_ERROR_BYTES = 64 * 1024
 MAX_LISTING_BYTES = 32 * 1024 * 1024
 _MAX_DETAIL = 500
+_REFUSAL_SECONDS = 5.0  # for the words of an error, whose status is known already
 # After the last event of an answer: how long to wait for the end of the HTTP body, so that the connection can be used again.
 _DRAIN_SECONDS = 0.02
 
@@ -39,10 +50,10 @@ _OVERFLOW = re.compile(
     re.IGNORECASE,
 )
 _NO_MODEL = re.compile(
-    r"model_not_found|not a valid model|no endpoints found|unknown model|invalid model\b"
-    r"|model\b.{0,120}\b(not found|does not exist|not available|not exist)|no such model|invalid_model",
-    re.IGNORECASE | re.DOTALL,
+    r"model_not_found|invalid_model|not a valid model|unknown model|no such model|invalid model\b",
+    re.IGNORECASE,
 )
+_NO_MODEL_404 = re.compile(r"no endpoints found|\bmodels?\b", re.IGNORECASE)
 _QUOTA = re.compile(
     r"insufficient_quota|insufficient[_ ]credits?|billing_hard_limit|billing_not_active|exceeded your current quota"
     r"|request too large",
@@ -66,6 +77,12 @@ class Timeouts(Struct, frozen=True):
 DEFAULT_TIMEOUTS = Timeouts()
 
 
+def open_session(private_targets: frozenset[str]) -> aiohttp.ClientSession:
+    """The session for all model calls of a process: behind the guard, with room for as many streams as there are runs."""
+    connector = GuardedConnector(private_targets, limit=0)
+    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+
 class Wire:
     """One vendor's address, as one account uses it."""
 
@@ -79,6 +96,11 @@ class Wire:
         timeouts: Timeouts,
         secret: str | None = None,
     ) -> None:
+        """Raises `BadModelRequest` when the address is none."""
+        try:
+            parse_url(base_url)
+        except UnsafeURL as error:
+            raise BadModelRequest(f"The base URL cannot be used: {error}.", provider=provider) from error
         self.provider = provider
         self.base_url = base_url.rstrip("/")
         self.timeouts = timeouts
@@ -103,7 +125,7 @@ class Wire:
                     # A redirect would carry the conversation, and perhaps the key, to another address.
                     allow_redirects=False,
                 )
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError, EgressRefused) as error:
             raise self._translation(error, "answer", self.timeouts.first_byte) from error
         try:
             if response.status != 200:
@@ -136,12 +158,13 @@ class Wire:
         async with self.call(method, path, body) as response:
             return await self.body(response, MAX_LISTING_BYTES)
 
-    async def body(self, response: aiohttp.ClientResponse, limit: int) -> bytes:
-        """The rest of the body. Raises `UpstreamFailed` when it is longer than `limit` bytes."""
+    async def body(self, response: aiohttp.ClientResponse, limit: int, seconds: float | None = None) -> bytes:
+        """The rest of the body, within `seconds`. Raises `UpstreamFailed` when it is longer than `limit` bytes."""
         parts: list[bytes] = []
         size = 0
-        until = asyncio.get_running_loop().time() + self.timeouts.first_byte
-        while data := await self.read(response, until, self.timeouts.first_byte, "answer"):
+        waits = self.timeouts.first_byte if seconds is None else seconds
+        until = asyncio.get_running_loop().time() + waits
+        while data := await self.read(response, until, waits, "answer"):
             parts.append(data)
             size += len(data)
             if size > limit:
@@ -179,7 +202,7 @@ class Wire:
                 status=status,
             )
         try:
-            raw = await self.body(response, MAX_ERROR_BYTES)
+            raw = await self.body(response, MAX_ERROR_BYTES, _REFUSAL_SECONDS)
         except ModelError:
             raw = b""  # the status alone says enough
         code, message = error_words(raw)
@@ -197,8 +220,18 @@ class Wire:
                 return UpstreamTimeout(
                     f"No {what} from {self.provider} for {seconds:g} s.", provider=self.provider
                 )
-            case aiohttp.InvalidURL():
-                return BadModelRequest(f"{self.base_url!r} is no HTTP address.", provider=self.provider)
+            case PrivateAddress():
+                where = self.base_url.partition("://")[2].partition("/")[0]
+                detail = f"{error}. To allow it, name {where} (with its port) in VIBE_PRIVATE_TARGETS."
+                return NotConfigured(detail, setting="VIBE_PRIVATE_TARGETS", provider=self.provider)
+            case TooSlow():
+                return UpstreamTimeout(f"Cannot reach {self.base_url}: {error}.", provider=self.provider)
+            case NoSuchHost():
+                return self.failed(f"Cannot reach {self.base_url}: {error}.")
+            case EgressRefused():
+                return BadModelRequest(
+                    f"{self.base_url} may not be reached: {error}.", provider=self.provider
+                )
             case aiohttp.ClientConnectorError():
                 reason = error.os_error.strerror or str(error.os_error)
                 return self.failed(f"Cannot reach {self.base_url}: {reason}.")
@@ -219,7 +252,7 @@ def classify(status: int | None, words: str) -> tuple[type[ModelError], bool | N
     if status in (None, 400, 404, 413, 422, 500):
         if _OVERFLOW.search(words) or (status == 413 and not _BUSY.search(words)):
             return ContextOverflow, None
-        if _NO_MODEL.search(words):
+        if _NO_MODEL.search(words) or (status == 404 and _NO_MODEL_404.search(words)):
             return ModelNotFound, None
     if status == 408:
         return UpstreamTimeout, None
