@@ -49,7 +49,7 @@ SLICES = lines(
 async def all_of(
     session: aiohttp.ClientSession, server: OllamaServer, *messages: ChatMessage, **options: Any
 ) -> list[ModelEvent]:
-    ollama = Ollama(session, base_url=server.url, timeouts=Timeouts(1, 0.3, 0.3))
+    ollama = Ollama(session, base_url=server.url, timeouts=Timeouts(5, 5, 0.5))
     request = ModelRequest(**{"model": "llama3.2:3b", "messages": messages or (USER,)} | options)
     return [event async for event in ollama.stream(request)]
 

@@ -622,9 +622,9 @@ async def test_silence_ends_at_its_deadline(
 async def test_a_slow_answer_that_keeps_coming_is_not_silence(
     session: aiohttp.ClientSession, openai: OpenAIServer
 ) -> None:
-    parts = [part for n in range(8) for part in (events(chunk({"content": f"{n}"}), done=False), 0.05)]
+    parts = [part for n in range(8) for part in (events(chunk({"content": f"{n}"}), done=False), 0.1)]
     openai.play(Reply([*parts, events(chunk({}, finish="stop"))]))
-    done = await completed(client(session, openai, timeouts=Timeouts(connect=1, first_byte=0.2, idle=0.2)))
+    done = await completed(client(session, openai, timeouts=Timeouts(connect=1, first_byte=0.5, idle=0.5)))
     assert done.content == "01234567"
 
 
