@@ -8,15 +8,10 @@ import asyncio
 import contextlib
 import os
 import shutil
-import signal
 import subprocess
-import sys
 import tempfile
-import time
-import urllib.error
-import urllib.request
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -34,8 +29,8 @@ from backend.embedded.valkey import Valkey
 from backend.kit.db import Database, app_dsn
 from backend.kit.migrations import migrate
 from backend.kit.settings import Settings
+from tests.product import ROOT, Spawn, Started, belonging, end
 
-ROOT = Path(__file__).parents[1]
 SECRET_KEY = "a secret key for tests only"
 
 # Nothing of the machine's own configuration reaches a test, but the two addresses that the suite may run against.
@@ -52,53 +47,6 @@ class Servers:
     admin_dsn: str
     dsn: str  # as the role that row-level security binds
     redis_dsn: str
-
-
-@dataclass
-class Started:
-    """A process of the product, started by a test."""
-
-    argv: list[str]
-    environment: dict[str, str]
-    log: Path
-    url: str = ""
-    child: subprocess.Popen[bytes] | None = field(default=None, init=False)
-
-    def start(self) -> None:
-        """Start it; an api process is waited for until it answers."""
-        self.child = process.spawn(
-            [sys.executable, "-m", "backend.cli", *self.argv], env=self.environment, log=self.log, cwd=ROOT
-        )
-        while self.url and not _answers(f"{self.url}/health/live"):
-            if self.child.poll() is not None:
-                raise RuntimeError(f"{self.argv} ended at once:\n{process.tail(self.log, 30)}")
-            time.sleep(0.02)
-
-    def stop(self) -> None:
-        """End it in order (SIGTERM), and by force after fifteen seconds."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """`kill -9`."""
-        self._end(signal.SIGKILL)
-
-    def _end(self, sent: signal.Signals) -> None:
-        if self.child is None or self.child.poll() is not None:
-            return
-        self.child.send_signal(sent)
-        try:
-            self.child.wait(15)
-        except subprocess.TimeoutExpired:
-            self.child.kill()
-            self.child.wait()
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2):
-            return True
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 @pytest.fixture(scope="session")
@@ -212,40 +160,11 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 @pytest.fixture
-def spawn(environment: dict[str, str], data_dir: Path, clean: None) -> Iterator["Spawn"]:
+def spawn(environment: dict[str, str], data_dir: Path, clean: None) -> Iterator[Spawn]:
     """Starts more api and worker processes, with an environment of their own; they end with the test."""
     made = Spawn(environment, data_dir / "logs")
     yield made
     made.end()
-
-
-class Spawn:
-    """Starts processes of the product."""
-
-    def __init__(self, environment: dict[str, str], logs: Path) -> None:
-        self._environment, self._logs = environment, logs
-        self._started: list[Started] = []
-
-    def api(self, **environment: str) -> Started:
-        """An api process on a free port, ready; `url` is its address."""
-        port = process.free_port()
-        return self._start(["api", "--port", str(port)], environment, f"http://127.0.0.1:{port}")
-
-    def worker(self, **environment: str) -> Started:
-        """A worker process."""
-        return self._start(["worker"], environment, "")
-
-    def end(self) -> None:
-        """End all of them."""
-        for one in self._started:
-            one.kill()
-
-    def _start(self, argv: list[str], environment: dict[str, str], url: str) -> Started:
-        log = self._logs / f"{argv[0]}-{len(self._started)}.log"
-        started = Started(argv, {**self._environment, **environment}, log, url)
-        self._started.append(started)
-        started.start()
-        return started
 
 
 @pytest.fixture(scope="session")
@@ -275,3 +194,42 @@ def server(_api: Started, clean: None) -> Started:
 def worker(_worker: Started, clean: None) -> Started:
     """A real worker process, over empty tables; it lives as long as the session. Do not kill this one."""
     return _worker
+
+
+# Starting the product itself: a data directory of the test's own -----------------------------------------------------
+
+
+@pytest.fixture
+def directory() -> Iterator[DataDirectory]:
+    """A new data directory, at a place that root's servers may pass through."""
+    made = DataDirectory(Path(tempfile.mkdtemp(prefix="vibe-embedded-")))
+    made.create()
+    yield made
+    end(belonging(made.path))
+    shutil.rmtree(made.path)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Path]:
+    """A new database that was never used, to copy: making one takes longer than most tests."""
+    made = DataDirectory(Path(tempfile.mkdtemp(prefix="vibe-cluster-")))
+    made.create()
+    uid = dropped_uid(POSTGRES_UID)
+    room, log = made.room("postgres", uid), made.room("logs") / "postgres.log"
+    postgres = Postgres(room, postgres_binaries(made.programs()), log, uid=uid, say=lambda _: None)
+
+    async def make() -> None:
+        await postgres.start()
+        await postgres.stop()
+
+    asyncio.run(make())
+    yield made.path
+    shutil.rmtree(made.path)
+
+
+@pytest.fixture
+def fresh(directory: DataDirectory, cluster: Path) -> None:
+    """The directory has a database already."""
+    for room in ("postgres", "programs"):
+        if (cluster / room).exists():
+            subprocess.run(["cp", "-a", cluster / room, directory.path / room], check=True)

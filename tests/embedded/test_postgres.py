@@ -1,7 +1,6 @@
 """The embedded Postgres: closed to others, quick, and whole after every kind of death."""
 
 import asyncio
-import contextlib
 import os
 import signal
 import socket
@@ -18,7 +17,7 @@ import pytest
 
 from backend.embedded.directory import POSTGRES_UID, DataDirectory, dropped_uid
 from backend.embedded.postgres import Postgres
-from tests.embedded.conftest import belonging
+from tests.product import belonging, end
 
 Make = Callable[[], Postgres]
 
@@ -60,13 +59,6 @@ async def write(url: str) -> None:
 
 def postmaster(directory: DataDirectory) -> psutil.Process:
     return psutil.Process(int((directory.path / "postgres" / "18" / "postmaster.pid").read_text().split()[0]))
-
-
-def end(processes: list[psutil.Process]) -> None:
-    for one in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
-    psutil.wait_procs(processes, timeout=10)
 
 
 @pytest.mark.usefixtures("fresh")

@@ -1,0 +1,20 @@
+"""The product as a person starts it: `vibe up` on a data directory of the test's own."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from backend.embedded.directory import DataDirectory
+from tests.product import Product
+
+
+@pytest.fixture
+def product(directory: DataDirectory, fresh: None) -> Iterator[Product]:
+    """`vibe up`, not started; whatever it starts ends with the test."""
+    made = Product(directory.path)
+    yield made
+    if made.child is not None:
+        if made.child.poll() is None:
+            made.kill_everything()
+        if made.child.stdout is not None:
+            made.child.stdout.close()
