@@ -87,7 +87,8 @@ class Volumes:
     def take(self, workspace: str, limits: Limits) -> Volume:
         """Hold a workspace, making it when new. Raises SandboxBusy while another process holds it."""
         directory = self.root / check_workspace(workspace)
-        directory.mkdir(mode=0o711, exist_ok=True)
+        directory.mkdir(exist_ok=True)
+        directory.chmod(0o711)  # whatever the umask is
         lock = _lock(directory)
         try:
             uid = self._uid(directory) if self.as_root else None

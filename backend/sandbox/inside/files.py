@@ -47,8 +47,8 @@ def run(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
         return {"error": problem.code, "text": str(problem)}
     except OSError as error:
         return problem_of(error)
-    except ValueError as error:  # a NUL in a path
-        return {"error": "invalid", "text": str(error)}
+    except Exception as error:  # the edge of this process: whatever it is, the caller hears of it
+        return {"error": "invalid", "text": f"{type(error).__name__}: {error}"}
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -257,6 +257,7 @@ def _lines(name: str, matches: Callable[[str], Any], limit: int) -> list[tuple[i
 
 def archive(path: str) -> dict[str, Any]:
     """A tar.gz on standard output: files, directories and links that belong to nobody."""
+    import gzip
     import tarfile
 
     def plain(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -268,7 +269,8 @@ def archive(path: str) -> dict[str, Any]:
     os.lstat(full)
     with (
         os.fdopen(os.dup(1), "wb", CHUNK) as out,
-        tarfile.open(fileobj=out, mode="w|gz", compresslevel=3) as tar,
+        gzip.GzipFile("", "wb", 3, out, 0) as packed,
+        tarfile.open(fileobj=packed, mode="w|") as tar,
     ):
         tar.add(full, arcname=os.path.basename(full) or "root", filter=plain)
     return {}
