@@ -5,6 +5,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -39,6 +40,7 @@ _LONGEST_WAIT = 60.0  # seconds that a provider may make us wait before we give 
 _REPEATS = 3  # equal calls with equal results before the run is ended as a loop
 _APPROVAL_SECONDS = 24 * 3600
 _OUTPUT_PER_SECOND = 64_000
+_CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what every vendor takes back
 _CANCEL_SECONDS = 1.0  # how long a cancelled call may take to end before it is left behind
 
 
@@ -315,7 +317,7 @@ class AgentRunner:
                 case ReasoningDelta():
                     self._stream.delta("reasoning.delta", piece.text)
                 case ToolCallDelta():
-                    id = ids.setdefault(piece.index, self._call_id(piece.index))
+                    id = ids.setdefault(piece.index, self._call_id(piece.index, piece.id))
                     self._stream.delta("tool.arguments_delta", piece.arguments, index=piece.index, id=id, name=piece.name)
                 case Completed():
                     return piece
@@ -531,10 +533,12 @@ class AgentRunner:
         }  # fmt: skip
 
     def _numbered(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
-        """Calls under ids of ours: some servers repeat theirs in every answer."""
-        return [ToolCall(self._call_id(n), call.name, call.arguments) for n, call in enumerate(calls)]
+        """Calls under ids that no other call of the thread has: some servers repeat theirs in every answer."""
+        return [ToolCall(self._call_id(n, call.id), call.name, call.arguments) for n, call in enumerate(calls)]
 
-    def _call_id(self, index: int) -> str:
+    def _call_id(self, index: int, given: str) -> str:
+        if _CALL_ID.fullmatch(given) and not any(call["id"] == given for row in self._history for call in row["tool_calls"] or ()):
+            return given
         return f"call_{self.run_id.hex[-10:]}_{self._steps + 1}_{index}"
 
     # Limits and ends --------------------------------------------------------------------------------------------------

@@ -3,23 +3,16 @@
 import aiohttp
 
 from backend.agent.inference.providers.http import Timeouts
+from backend.agent.inference.providers.http import open_session as open_guarded_session
 from backend.agent.inference.registry import Credential, Models
-from backend.kit.egress import GuardedConnector
 from backend.kit.settings import Settings
 
 _CONNECT_SECONDS = 10.0
-_CONNECTIONS = 2_000
-
-
-def private_targets(settings: Settings) -> frozenset[str]:
-    """`host:port` pairs that may be reached although they are private: what the operator set, and nothing an account brings."""
-    return settings.private_targets
 
 
 def open_session(settings: Settings) -> aiohttp.ClientSession:
-    """The session that providers share; whoever opens it closes it. It follows no redirect, keeps no cookie and trusts no proxy of the environment."""
-    connector = GuardedConnector(private_targets(settings), limit=_CONNECTIONS)
-    return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+    """The session that providers share, behind the egress guard; whoever opens it closes it."""
+    return open_guarded_session(settings.private_targets)
 
 
 def environment_credentials(settings: Settings) -> dict[str, Credential]:

@@ -1,0 +1,22 @@
+"""A message becomes a durable, streamed, tool-using run."""
+
+from tests.client import Person, owner, script
+from tests.conftest import Started
+
+from backend.kit.db import Database
+
+
+async def test_a_message_becomes_a_run_that_uses_the_sandbox_and_answers(database: Database, server: Started, worker: Started) -> None:
+    person = await owner(database)
+    async with person.at(server.url) as product:
+        thread = await product.thread()
+        run = await product.send(thread, "run `echo hello from the box`")
+        seen = [event async for _, event in product.events(run["run_id"])]
+        assert seen[0]["type"] == "stream.snapshot"
+        assert seen[-1] | {"title": None} == {"type": "run.finished", "status": "completed", "problem": None, "title": None}
+        messages = await product.messages(thread)
+        assert [m["role"] for m in messages] == ["user", "assistant", "tool", "assistant"]
+        assert "hello from the box" in messages[2]["content"]
+        assert messages[2]["receipt"]["exit_code"] == 0
+        assert [m["seq"] for m in messages] == [1, 2, 3, 4]
+        assert (await product.finish(run["run_id"]))["steps"] == 2
