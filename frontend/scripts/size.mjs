@@ -1,0 +1,39 @@
+// The budget: what a browser loads first, per page, gzipped. Over it the build fails.
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { join } from "node:path";
+import { gzipSync } from "node:zlib";
+
+const kB = 1000;
+const budgets = { shared: 115 * kB, route: 170 * kB, thread: 215 * kB, out: 6000 * kB };
+
+const out = new URL("../out/", import.meta.url).pathname;
+if (!existsSync(join(out, "csp.json"))) throw new Error("There is no build in out/: run `npm run build` first.");
+
+const entries = readdirSync(out, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile());
+const all = entries.map((entry) => join(entry.parentPath, entry.name));
+const zipped = new Map();
+const weigh = (src) => {
+  if (!zipped.has(src)) zipped.set(src, gzipSync(readFileSync(join(out, src)), { level: 9 }).length);
+  return zipped.get(src);
+};
+
+const pages = all
+  .filter((path) => path.endsWith(".html"))
+  .map((path) => {
+    const html = readFileSync(path, "utf8");
+    const scripts = [...html.matchAll(/<script[^>]*\ssrc="([^"?]+)[^"]*"([^>]*)>/g)];
+    const srcs = new Set(scripts.filter(([whole]) => !whole.includes("noModule")).map(([, src]) => src));
+    return { name: path.slice(out.length - 1).replace(/\.html$/, ""), srcs };
+  });
+const common = [...pages[0].srcs].filter((src) => pages.every((page) => page.srcs.has(src)));
+const sum = (srcs) => [...srcs].reduce((total, src) => total + weigh(src), 0);
+
+const rows = [
+  { name: "shared by all", size: sum(common), budget: budgets.shared },
+  ...pages.map((page) => ({ name: page.name, size: sum(page.srcs), budget: page.name.startsWith("/threads/_") ? budgets.thread : budgets.route })),
+  { name: "out/", size: all.reduce((total, path) => total + statSync(path).size, 0), budget: budgets.out },
+];
+for (const { name, size, budget } of rows) {
+  console.log(`${size > budget ? "OVER" : "  ok"}  ${(size / kB).toFixed(1).padStart(7)} of ${budget / kB} kB  ${name}`);
+}
+process.exit(rows.some(({ size, budget }) => size > budget) ? 1 : 0);
