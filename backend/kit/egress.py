@@ -117,10 +117,12 @@ def is_public(address: Address) -> bool:
 def host_of(text: str) -> str:
     """A host in its one normal form. Numbers in any notation (decimal, octal, hex, short) become the address that they
     mean; other scripts become punycode. Raises UnsafeURL."""
-    host = text.strip("[]") if text.startswith("[") else text
-    if ":" in host:
+    host = text
+    if ":" in host or "[" in host:
         try:
-            return str(ipaddress.IPv6Address(host))
+            return str(
+                ipaddress.IPv6Address(host.removeprefix("[").removesuffix("]") if host[-1] == "]" else host)
+            )
         except ValueError:
             raise UnsafeURL(f"{text!r} is not an IPv6 address") from None
     try:
@@ -174,7 +176,7 @@ def parse_url(text: str | URL) -> URL:
         raise UnsafeURL(f"{raw[:200]!r} is not an address: {error}") from None
     if url.scheme not in ("http", "https") or not url.raw_host or port is None:
         raise UnsafeURL(f"{raw[:200]!r} is not an http or https address")
-    if url.user is not None or url.password is not None or "@" in url.raw_authority:
+    if "@" in re.split(r"[/?#]", raw.partition("//")[2], maxsplit=1)[0]:
         raise UnsafeURL("an address carries no user name or password")
     return url.with_host(target_of(url.raw_host, port).host)
 

@@ -52,7 +52,9 @@ async def test_a_list_is_run_as_it_is_without_a_shell(box: Sandbox) -> None:
 
 async def test_directory_environment_and_standard_input_reach_the_command(box: Sandbox) -> None:
     await box.exec("mkdir -p sub/dir")
-    result = await box.exec("pwd; echo $GREETING; cat", cwd="sub/dir", env={"GREETING": "hello"}, stdin=b"given")
+    result = await box.exec(
+        "pwd; echo $GREETING; cat", cwd="sub/dir", env={"GREETING": "hello"}, stdin=b"given"
+    )
     assert result.stdout.text() == "/workspace/sub/dir\nhello\ngiven"
 
 
@@ -351,7 +353,9 @@ async def test_pipes_devices_and_directories_are_refused_at_once(box: Sandbox) -
 
 
 async def test_an_archive_holds_the_tree(box: Sandbox) -> None:
-    await box.exec("mkdir -p site/sub; echo hi > site/sub/page; ln -s /etc/passwd site/link; mkfifo site/pipe")
+    await box.exec(
+        "mkdir -p site/sub; echo hi > site/sub/page; ln -s /etc/passwd site/link; mkfifo site/pipe"
+    )
     data = b"".join([piece async for piece in box.archive("site")])
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         names = {member.name: member for member in tar.getmembers()}
@@ -416,7 +420,9 @@ async def test_boxes_do_not_see_each_other(driver: Driver, box: Sandbox) -> None
         await other.exec("touch /tmp/theirs; echo x > /dev/shm/theirs")
         await other.spawn("sleep 4242")
         assert await output(box, "find / -xdev -path /usr -prune -o -name 'theirs*' -print 2>/dev/null") == ""
-        assert await output(box, "ls -A /workspace /tmp /dev/shm | grep theirs; pgrep -f 'sleep 424[2]'") == ""
+        assert (
+            await output(box, "ls -A /workspace /tmp /dev/shm | grep theirs; pgrep -f 'sleep 424[2]'") == ""
+        )
     finally:
         await other.close()
         await driver.destroy_workspace(other.spec.workspace)
