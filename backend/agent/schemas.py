@@ -515,5 +515,10 @@ class InferenceSettings(BaseModel):
     default_model: str | None = Field(None, max_length=300)
 
 
+# Names of what watchers and callers see of a row.
+MESSAGE_FIELDS = tuple(Message.model_fields)
+APPROVAL_FIELDS = tuple(Approval.model_fields)
+STEP_FIELDS = tuple(Step.model_fields)
+
 Agent.model_rebuild()
 Thread.model_rebuild()

@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     vibe_host: str = Field("127.0.0.1", description="Address the API binds.")
     vibe_port: int = Field(8700, ge=0, le=65535, description="Port the API binds.")
     vibe_workers: int = Field(1, ge=1, description="Worker processes `vibe up` starts.")
-    vibe_apis: int = Field(1, ge=1, description="API processes `vibe up` starts; the first has the printed address.")
+    vibe_apis: int = Field(1, ge=1, description="API processes `vibe up` starts; they share the printed address.")
     vibe_log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
 
     @field_validator("openai_base_url", "openrouter_base_url", "custom_base_url", "ollama_base_url", "vibe_public_url")

@@ -39,10 +39,11 @@ class Credential(Struct, frozen=True):
 
 
 class Trial(Struct, frozen=True):
-    """What trying a provider gave; `problem` says what to do."""
+    """What trying a provider gave; `problem` says what to do. `names` are its models' own names."""
 
     ok: bool
     models: int = 0
+    names: tuple[str, ...] = ()
     latency_ms: int = 0
     problem: str | None = None
 
@@ -152,7 +153,8 @@ class Models:
                 await provider.check()
         except ModelError as error:
             return Trial(ok=False, latency_ms=_ms_since(began), problem=error.detail)
-        return Trial(ok=True, models=len(models), latency_ms=_ms_since(began))
+        names = tuple(info.id for info in models)
+        return Trial(ok=True, models=len(models), names=names, latency_ms=_ms_since(began))
 
     async def aclose(self) -> None:
         """Give back what the providers opened."""

@@ -15,20 +15,13 @@ import orjson
 from redis.asyncio import Redis
 
 from backend.agent.config import AgentConfig
+from backend.agent.context import history_from
 from backend.agent.events import event
 from backend.agent.inference.credentials import open_all
 from backend.agent.inference.errors import NotConfigured
 from backend.agent.inference.registry import Model, Models
-from backend.agent.run import (
-    AgentRunner,
-    HandOver,
-    Interrupts,
-    RunFailed,
-    Stopped,
-    TimedOut,
-    WaitsForPerson,
-    history_from,
-)
+from backend.agent.interrupts import HandOver, Interrupts, Stopped, TimedOut, WaitsForPerson
+from backend.agent.run import AgentRunner, RunFailed
 from backend.agent.runs import repository
 from backend.agent.runs.views import approval_view, message_view, run_view, step_view
 from backend.agent.stream import CONTROL_CHANNEL, RunStream, StreamWriter
@@ -37,6 +30,7 @@ from backend.agent.tools.base import Tool
 from backend.agent.tools.sb_files_tool import FilesTool
 from backend.agent.tools.sb_shell_tool import ShellTool
 from backend.agent.tools.workspace import Workspace, network_of
+from backend.agent.turn import Turn
 from backend.kit import clock
 from backend.kit import log as logs
 from backend.kit.db import Database, DatabaseUnavailable, enqueue
@@ -223,7 +217,7 @@ class RunExecutor:
         run = await threads.load()
         config = _config(run["version_id"], orjson.dumps(run["config"]))
         get_model = self._resolver(run, config)
-        history = await threads.history(history_from(run, config, None))
+        history = await threads.history(history_from(config, run["thread_tokens"]))
         steps, approvals = await threads.journal() if run["epoch"] > 1 else ([], [])
         state = {
             "run": run_view(run) | {"status": "running"}, "messages": [message_view(row) for row in history if row["run_id"] == run["run_id"] or row["message_id"] == run["input_message_id"]],
@@ -240,13 +234,14 @@ class RunExecutor:
         if run["stop_requested_at"] is not None:
             live.interrupts.set(Stopped())
         left = config.limits.max_seconds - (run["worked_seconds"] or 0.0)
-        deadline = asyncio.get_running_loop().call_later(max(0.0, left), live.interrupts.set, TimedOut("The run worked as long as its agent allows"))
+        said = f"The run worked for {config.limits.max_seconds} s, as long as its agent allows."
+        deadline = asyncio.get_running_loop().call_later(max(0.0, left), live.interrupts.set, TimedOut(said))
         try:
             name = run["model"] or config.model.full_name or run["default_model"] or self._settings.vibe_default_model or ""
-            runner = AgentRunner(
-                run["agent_id"], run["thread_id"], name, self._tools(config, run["thread_id"]), run=run, config=config, thread_manager=threads,
-                get_model=get_model, stream=live.stream, interrupts=live.interrupts, history=history, steps=steps, approvals=approvals,
-            )  # fmt: skip
+            turn = Turn(
+                run, config, thread_manager=threads, stream=live.stream, interrupts=live.interrupts, history=history, steps=steps, approvals=approvals
+            )
+            runner = AgentRunner(run["agent_id"], run["thread_id"], name, self._tools(config, run["thread_id"]), turn=turn, get_model=get_model)
             async for _ in runner.run(""):
                 pass
         finally:

@@ -3,27 +3,24 @@
 from collections.abc import Mapping
 from typing import Any
 
-from backend.agent.schemas import Approval, Message, Run, Step
+from backend.agent.schemas import APPROVAL_FIELDS, MESSAGE_FIELDS, STEP_FIELDS, Run
 
-_MESSAGE = tuple(Message.model_fields)
-_STEP = tuple(Step.model_fields)
-_APPROVAL = tuple(Approval.model_fields)
 _RUN = tuple(name for name in Run.model_fields if name not in ("place", "stop_requested"))
 
 
 def message_view(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of messages."""
-    return {name: row[name] for name in _MESSAGE} | {"tool_calls": row["tool_calls"] or []}
+    return {name: row[name] for name in MESSAGE_FIELDS} | {"tool_calls": row["tool_calls"] or []}
 
 
 def step_view(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the journal."""
-    return {name: row[name] for name in _STEP}
+    return {name: row[name] for name in STEP_FIELDS}
 
 
 def approval_view(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of approvals."""
-    return {name: row[name] for name in _APPROVAL}
+    return {name: row[name] for name in APPROVAL_FIELDS}
 
 
 def run_view(row: Mapping[str, Any], place: int | None = None) -> dict[str, Any]:
