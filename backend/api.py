@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from backend import __version__
 from backend.accounts import api as accounts
 from backend.accounts.auth import SESSION_COOKIE
 from backend.accounts.schemas import Feature
+from backend.agent import api as agents
+from backend.agent.inference.access import open_models, open_session
+from backend.agent.inference.registry import Models
 from backend.agent.runs import api as runs
 from backend.agent.runs.watch import Watch
 from backend.agent.thread import api as threads
@@ -24,8 +28,10 @@ from backend.kit.problems import DiskFull
 from backend.kit.seal import Sealer
 from backend.kit.settings import Settings
 from backend.kit.settings import settings as process_settings
+from backend.web import mount_web
 
 Features = Callable[[], Awaitable[dict[str, Feature]]]
+_TRY_AGAIN_SECONDS = 60.0
 WEB = Path(__file__).parents[1] / "frontend" / "out"
 
 
@@ -59,10 +65,8 @@ def create_app(given: Settings | None = None, features: Features | None = None) 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
-            ground = app.state.ground = await _open(settings, stack)
-            app.state.watch = Watch(ground.database, ground.redis, settings.redis_dsn or "")
-            await app.state.watch.start()
-            stack.push_async_callback(app.state.watch.close)
+            app.state.ground = ground = await _open(settings, stack)
+            app.state.models, app.state.watch = await _open_agents(ground, stack)
             yield
 
     metrics = HttpMetrics()
@@ -76,11 +80,19 @@ def create_app(given: Settings | None = None, features: Features | None = None) 
         generate_unique_id_function=http.operation_id,
         responses=refusals(422, 503),
     )
-    app.state.features = features or _features_of(settings)
+    app.state.features = features or _Features(settings)
     app.state.metrics = metrics
     http.install(app)
-    for router in (accounts.open_router, accounts.router, threads.router, runs.router, _health):
+    for router in (
+        accounts.open_router,
+        accounts.router,
+        agents.router,
+        threads.router,
+        runs.router,
+        _health,
+    ):
         app.include_router(router)
+    mount_web(app, WEB)
     hosts = http.Hosts(settings.vibe_host, settings.vibe_public_url)
     app.add_middleware(http.Edge, hosts=hosts, session_cookie=SESSION_COOKIE, count=metrics.count)
     return app
@@ -106,14 +118,42 @@ async def _open(settings: Settings, stack: contextlib.AsyncExitStack) -> Ground:
     return Ground(settings, database, client, Sealer(settings.vibe_secret_key.get_secret_value()), disk)
 
 
-def _features_of(settings: Settings) -> Features:
-    async def features() -> dict[str, Feature]:
-        sandbox = Feature(on=True)
-        if settings.vibe_sandbox == "off":
-            sandbox = Feature(on=False, reason="VIBE_SANDBOX is off.", fix="Unset VIBE_SANDBOX.")
-        return {"sandbox": sandbox}
+async def _open_agents(on: Ground, stack: contextlib.AsyncExitStack) -> tuple[Models, Watch]:
+    """The way to model providers, and the one subscription that all watchers of runs share."""
+    session = await stack.enter_async_context(open_session(on.settings))
+    models = open_models(on.settings, session)
+    stack.push_async_callback(models.aclose)
+    assert on.settings.redis_dsn is not None
+    watch = Watch(on.database, on.redis, on.settings.redis_dsn)
+    await watch.start()
+    stack.push_async_callback(watch.close)
+    return models, watch
 
-    return features
+
+class _Features:
+    """Which parts of the product work on this machine. The sandbox is tried by starting one; a bad answer is tried again a minute later."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._sandbox: Feature | None = None
+        self._tried_at = 0.0
+        self._trying = asyncio.Lock()
+
+    async def __call__(self) -> dict[str, Feature]:
+        async with self._trying:
+            known = self._sandbox
+            if known is None or (not known.on and time.monotonic() - self._tried_at > _TRY_AGAIN_SECONDS):
+                self._sandbox, self._tried_at = await self._try_sandbox(), time.monotonic()
+            assert self._sandbox is not None
+            return {"sandbox": self._sandbox}
+
+    async def _try_sandbox(self) -> Feature:
+        if self._settings.vibe_sandbox == "off":
+            return Feature(on=False, reason="The sandbox is turned off.", fix="Set VIBE_SANDBOX=bubblewrap.")
+        from backend.sandbox.bubblewrap import Bubblewrap
+
+        found = await Bubblewrap(self._settings.vibe_data_dir / "workspaces").check()
+        return Feature(on=found.ok, reason=found.reason, fix=found.fix)
 
 
 # Health -----------------------------------------------------------------------------------------------------------------

@@ -226,10 +226,10 @@ def install(app: FastAPI) -> None:
 
 
 def _name_problems(responses: dict[str, Any]) -> None:
-    """A refusal's media type is problem+json, whatever the route answers with otherwise."""
+    """A refusal (its schema is named …Details) is problem+json, whatever the route answers with otherwise."""
     for response in responses.values():
         for media_type, content in list(response.get("content", {}).items()):
-            if content.get("schema", {}).get("$ref", "").endswith("/ProblemDetails"):
+            if content.get("schema", {}).get("$ref", "").endswith("Details"):
                 response["content"] = {"application/problem+json": response["content"].pop(media_type)}
 
 
