@@ -86,7 +86,7 @@ export function ThreadActions({ thread, onDeleted }: { thread: Thread; onDeleted
         }}
       >
         <Terms>
-          <Term name={t.title}>{t.number(thread.number)}</Term>
+          <Term name={t.one}>{t.number(thread.number)}</Term>
           <Term name={t.agent}>{thread.agent_name}</Term>
         </Terms>
       </ConfirmDialog>

@@ -307,6 +307,7 @@ export const strings = {
   },
   threads: {
     title: "Threads",
+    one: "Thread",
     new: "New thread",
     agent: "Agent",
     everyAgent: "Every agent",

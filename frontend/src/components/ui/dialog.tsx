@@ -35,12 +35,7 @@ export function Dialog({ open, onOpenChange, title, description, children, foote
           {...(description ? {} : { "aria-describedby": undefined })}
         >
           <div className="grow overflow-auto px-5 py-4">
-            <div className="flex items-start gap-3">
-              <Radix.Title className="grow text-[16px] font-semibold leading-6">{title}</Radix.Title>
-              <Radix.Close className="btn ghost s icon -mr-2 -mt-0.5" aria-label={strings.common.close}>
-                <IconClose className="ic-s" aria-hidden="true" />
-              </Radix.Close>
-            </div>
+            <Radix.Title className="mr-8 text-[16px] font-semibold leading-6">{title}</Radix.Title>
             {description ? <Radix.Description className="small ink2 mt-1">{description}</Radix.Description> : null}
             {children ? <div className="mt-3">{children}</div> : null}
           </div>
@@ -50,6 +45,10 @@ export function Dialog({ open, onOpenChange, title, description, children, foote
               <div className="flex flex-wrap justify-end gap-2 px-5 py-3">{footer}</div>
             </>
           ) : null}
+          {/* Last in order, so that the keyboard starts at what the dialog is about. */}
+          <Radix.Close className="btn ghost s icon !absolute right-3 top-3" aria-label={strings.common.close}>
+            <IconClose className="ic-s" aria-hidden="true" />
+          </Radix.Close>
         </Radix.Content>
       </Radix.Portal>
     </Radix.Root>

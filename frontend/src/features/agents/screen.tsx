@@ -106,7 +106,7 @@ export function AgentsScreen() {
             <IconImport className="ic-s" aria-hidden="true" />
             {t.import}
           </Button>
-          {add}
+          {nothing && !q ? null : add}
         </>
       }
     >

@@ -47,7 +47,7 @@ function Row({ thread }: { thread: Thread }) {
         {thread.title || <span className="muted">{t.untitled}</span>}
       </Link>
       <span className="small muted trunc max-sm:hidden">{thread.agent_name}</span>
-      <span className="mono-s ink2 text-right max-sm:hidden" title={thread.usage ? t.tokens(count(thread.usage.input_tokens + thread.usage.output_tokens)) : undefined}>
+      <span className="mono-s ink2 flex justify-end max-sm:hidden" title={thread.usage ? t.tokens(count(thread.usage.input_tokens + thread.usage.output_tokens)) : undefined}>
         {thread.active_run ? <RunStatus status={thread.active_run.status} /> : cost(thread)}
       </span>
       <time className="small muted text-right max-sm:hidden" dateTime={thread.updated_at} title={moment(thread.updated_at)}>
@@ -55,7 +55,7 @@ function Row({ thread }: { thread: Thread }) {
       </time>
       <span className="row small muted flex-wrap sm:hidden" style={{ gridRow: 2, gridColumn: 1 }}>
         {thread.active_run ? <RunStatus status={thread.active_run.status} /> : null}
-        {thread.agent_name} · {ago(thread.updated_at)}
+        <span className="trunc max-w-[60%]">{thread.agent_name}</span> · {ago(thread.updated_at)}
       </span>
       <span className="above max-sm:row-span-2 max-sm:row-start-1 max-sm:col-start-2">
         <ThreadActions thread={thread} />
@@ -71,7 +71,7 @@ export function ThreadsScreen() {
   const items = threads.data?.pages.flatMap((page) => page.items) ?? [];
   const known = agents.data?.pages.flatMap((page) => page.items) ?? [];
   return (
-    <Frame title={t.title} actions={<NewThread agent={agent} />}>
+    <Frame title={t.title} actions={items.length > 0 ? <NewThread agent={agent} /> : null}>
       <div className="mx-auto max-w-[960px]">
         {known.length > 1 ? (
           <div className="mb-4 max-w-[280px]">

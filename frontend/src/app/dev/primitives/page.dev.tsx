@@ -1,0 +1,5 @@
+import { Primitives } from "./sheet";
+
+export default function Page() {
+  return <Primitives />;
+}
