@@ -29,6 +29,7 @@ from backend.embedded.valkey import Valkey
 from backend.kit.db import Database, app_dsn
 from backend.kit.migrations import migrate
 from backend.kit.settings import Settings
+from backend.sandbox.volumes import unmount
 from tests.product import ROOT, Spawn, Started, belonging, end
 
 SECRET_KEY = "a secret key for tests only"
@@ -58,6 +59,8 @@ def data_dir() -> Iterator[Path]:
     for name in ("service", "logs"):
         directory.room(name)
     yield path
+    for files in path.glob("workspaces/*/files"):
+        unmount(files)
     shutil.rmtree(path, ignore_errors=True)
 
 
@@ -206,6 +209,8 @@ def directory() -> Iterator[DataDirectory]:
     made.create()
     yield made
     end(belonging(made.path))
+    for files in made.path.glob("workspaces/*/files"):
+        unmount(files)  # what a killed worker's sandbox left mounted
     shutil.rmtree(made.path)
 
 

@@ -155,6 +155,13 @@ class Product:
         self.child.stdout.close()
         self.child.wait()
 
+    def close(self) -> None:
+        """End whatever is left of it."""
+        if self.child is not None and self.child.poll() is None:
+            self.kill_everything()
+        if self.child is not None and self.child.stdout is not None:
+            self.child.stdout.close()
+
     def processes(self, name: str) -> list[psutil.Process]:
         """Running children that were started as `vibe <name>`, or whose program has that name."""
         assert self.child is not None

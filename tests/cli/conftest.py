@@ -13,8 +13,4 @@ def product(directory: DataDirectory, fresh: None) -> Iterator[Product]:
     """`vibe up`, not started; whatever it starts ends with the test."""
     made = Product(directory.path)
     yield made
-    if made.child is not None:
-        if made.child.poll() is None:
-            made.kill_everything()
-        if made.child.stdout is not None:
-            made.child.stdout.close()
+    made.close()
