@@ -277,7 +277,7 @@ export const strings = {
     export: "Export YAML",
     delete: "Delete agent…",
     deleteTitle: (name: string) => `Delete “${name}”?`,
-    deleteText: "Its versions and its threads go with it. Runs in progress are stopped. This cannot be undone.",
+    deleteText: "Its runs are stopped and its versions go. Its threads stay and can be read. This cannot be undone.",
     deleteVerb: (name: string) => `Delete ${name}`,
     deleted: (name: string) => `${name} deleted`,
     leaveTitle: "Leave with unsaved changes?",
