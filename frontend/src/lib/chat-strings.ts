@@ -60,9 +60,7 @@ export const chatStrings = {
     timed_out: "The run ran out of time",
     timedOutText: "What was done before is kept. Ask again to go on from here, or raise the agent's time limit.",
     retry: "Retry",
-    retryWith: "Retry with",
     providers: "Check the providers",
-    provider: (name: string) => `Provider: ${name}`,
     losses: (n: number) => `The worker was lost ${plural(n, "time", "times")}; the run went on where it was.`,
   },
 

@@ -20,7 +20,7 @@ export function runToWatch(runs: readonly Run[]): Run | undefined {
   return open.find((run) => run.status !== "queued") ?? open.at(-1);
 }
 
-const allMessages = (pages: MessagePages | undefined): Message[] => pages?.pages.toReversed().flatMap((page) => page.items) ?? [];
+const allMessages = (pages: Pick<MessagePages, "pages"> | undefined): Message[] => pages?.pages.toReversed().flatMap((page) => page.items) ?? [];
 
 /** The list's runs, with what the stream knows better of the one being watched. */
 function withWatched(runs: readonly Run[], state: RunState): Run[] {

@@ -1,0 +1,63 @@
+"use client";
+
+import { Popover } from "radix-ui";
+
+import type { components } from "@/api/schema";
+import { Term, Terms } from "@/components/ui/terms";
+import { count, tokens } from "@/lib/format";
+import { strings } from "@/lib/strings";
+
+const t = strings.chat.context;
+
+type Context = components["schemas"]["ContextBuilt"];
+
+/** What fills the model's context, as a bar of parts. It opens to the parts. */
+export function ContextMeter({ context }: { context: Context }) {
+  const { total, limit, parts, dropped } = context;
+  const share = (part: number) => `${Math.min(100, (part * 100) / Math.max(1, limit))}%`;
+  const percent = Math.round((total * 100) / Math.max(1, limit));
+  const shown = parts.filter((part) => part.tokens > 0);
+  return (
+    <Popover.Root>
+      <Popover.Trigger className="ctx" aria-label={t.full(percent)}>
+        <span className="ctx-bar" aria-hidden="true">
+          {shown.map((part) => (
+            <i key={part.name} className={`cx-${part.name}`} style={{ width: share(part.tokens) }} />
+          ))}
+          <i className="cx-free" />
+        </span>
+        <span className="text-ink">{count(total)}</span>
+        <span>{t.of(count(total), count(limit))}</span>
+        <span className="push max-sm:hidden">
+          {shown.map((part) => `${t.parts[part.name]} ${tokens(part.tokens)}`).join(" · ")}
+        </span>
+      </Popover.Trigger>
+      <Popover.Portal>
+        <Popover.Content className="pop rise w-[320px] max-w-[calc(100vw-16px)] !p-4" align="start" side="top" sideOffset={6} collisionPadding={8}>
+          <h3>{t.title}</h3>
+          <p className="small muted mb-2">{t.estimated}</p>
+          <Terms>
+            {parts.map((part) => (
+              <Term
+                key={part.name}
+                name={
+                  <span className="row">
+                    <i className={`ctx-key cx-${part.name}`} aria-hidden="true" />
+                    {t.parts[part.name]}
+                  </span>
+                }
+              >
+                {count(part.tokens)}
+              </Term>
+            ))}
+            <Term name={t.free}>{count(Math.max(0, limit - total))}</Term>
+            <Term name={t.label} total>
+              {count(total)} / {count(limit)}
+            </Term>
+          </Terms>
+          {dropped > 0 ? <p className="small warn mt-2">{t.dropped(dropped)}</p> : null}
+        </Popover.Content>
+      </Popover.Portal>
+    </Popover.Root>
+  );
+}
