@@ -11,6 +11,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 Permission = Literal["allow", "ask", "deny"]
+NETWORK = "network"  # the one key of `permissions` that is no action and no tool: what the sandbox may reach
 Name = Annotated[str, StringConstraints(min_length=1, max_length=255, strip_whitespace=True)]
 
 

@@ -29,7 +29,7 @@ from ruamel.yaml.events import (
 from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.reader import ReaderError
 
-from backend.agent.config import AgentConfig
+from backend.agent.config import NETWORK, AgentConfig
 from backend.agent.schemas import ACTIONS, TOOL_NAMES, YamlError, tool_name
 
 MAX_CHARACTERS = 400_000
@@ -79,9 +79,9 @@ def checked(config: AgentConfig) -> tuple[AgentConfig, list[tuple[Path, str]]]:
             tools[name] = None
     permissions = {}
     for given, permission in config.permissions.items():
-        name = given if given in ACTIONS else tool_name(given)
+        name = given if given in ACTIONS or given == NETWORK else tool_name(given)
         if name is None and not config.mcp:  # what an MCP server offers is not known here
-            meant = _meant(given, [*ACTIONS, *TOOL_NAMES])
+            meant = _meant(given, [*ACTIONS, *TOOL_NAMES, NETWORK])
             mistakes.append((("permissions", given), f"There is no action or tool named {given!r}.{meant}"))
         permissions[name or given] = permission
     if mistakes or (tuple(tools) == config.tools and permissions.keys() == config.permissions.keys()):

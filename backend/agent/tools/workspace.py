@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from backend.agent.config import ActionPermission, AgentConfig
+from backend.agent.config import NETWORK, ActionPermission, AgentConfig
 from backend.agent.tools.base import ToolError, ToolResult, ToolUnavailable
 from backend.sandbox.protocol import (
     Network,
@@ -54,7 +54,7 @@ class Workspace:
 
 def network_of(config: AgentConfig) -> Network:
     """`permissions.network` as the sandbox's network: allow is open, anything else off but for the hosts that rules allow."""
-    permission = config.permissions.get("network", "deny")
+    permission = config.permissions.get(NETWORK, "deny")
     if not isinstance(permission, ActionPermission):
         return Network("open") if permission == "allow" else Network("off")
     if permission.default == "allow":
