@@ -44,6 +44,8 @@ export interface ModelPickerProps {
   onChange: (value: string) => void;
   /** Offer the account's default as the first choice. */
   allowDefault?: boolean;
+  /** What choosing none is called where it means something else than the account's default. */
+  defaultLabel?: string;
   /** Offer the models of one provider only. */
   provider?: string;
   size?: "m" | "quiet";
@@ -54,7 +56,7 @@ export interface ModelPickerProps {
 }
 
 /** One model of all that are connected: searched by typing, each with where it runs and what it costs. */
-export function ModelPicker({ value, onChange, allowDefault, provider, size = "m", id, label = t.label, disabled, ...wiring }: ModelPickerProps) {
+export function ModelPicker({ value, onChange, allowDefault, defaultLabel, provider, size = "m", id, label = t.label, disabled, ...wiring }: ModelPickerProps) {
   const models = useModels();
   const settings = useInferenceSettings();
   const [open, setOpen] = useState(false);
@@ -79,8 +81,8 @@ export function ModelPicker({ value, onChange, allowDefault, provider, size = "m
             <span className="med">{chosen?.title || value}</span>
           ) : allowDefault ? (
             <>
-              <span className="med">{t.default}</span>
-              {fallback ? <span className="muted"> {fallback}</span> : null}
+              <span className="med">{defaultLabel ?? t.default}</span>
+              {fallback && !defaultLabel ? <span className="muted"> {fallback}</span> : null}
             </>
           ) : (
             <span className="muted">{known.length > 0 || models.isPending ? t.pick : t.none}</span>
@@ -100,7 +102,8 @@ export function ModelPicker({ value, onChange, allowDefault, provider, size = "m
             known={known}
             value={value}
             allowDefault={allowDefault ?? false}
-            fallback={fallback ?? undefined}
+            defaultLabel={defaultLabel}
+            fallback={defaultLabel ? undefined : (fallback ?? undefined)}
             pick={(next) => {
               onChange(next);
               setOpen(false);
@@ -116,12 +119,14 @@ function ModelList({
   known,
   value,
   allowDefault,
+  defaultLabel,
   fallback,
   pick,
 }: {
   known: readonly ModelView[];
   value: string;
   allowDefault: boolean;
+  defaultLabel: string | undefined;
   fallback: string | undefined;
   pick: (value: string) => void;
 }) {
@@ -181,7 +186,7 @@ function ModelList({
             onMouseMove={() => setAt(index)}
             onClick={() => pick(choice.value)}
           >
-            {choice.model ? <ModelRow model={choice.model} /> : <DefaultRow fallback={fallback} />}
+            {choice.model ? <ModelRow model={choice.model} /> : <DefaultRow label={defaultLabel} fallback={fallback} />}
           </div>
         ))}
         {known.length === 0 && !allowDefault ? (
@@ -200,11 +205,11 @@ function ModelList({
   );
 }
 
-function DefaultRow({ fallback }: { fallback: string | undefined }) {
+function DefaultRow({ label, fallback }: { label: string | undefined; fallback: string | undefined }) {
   return (
     <>
-      <span className="grow">{t.default}</span>
-      <span className="mono-s muted trunc">{fallback ?? t.none}</span>
+      <span className="grow">{label ?? t.default}</span>
+      {label ? null : <span className="mono-s muted trunc">{fallback ?? t.none}</span>}
     </>
   );
 }

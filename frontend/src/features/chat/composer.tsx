@@ -149,7 +149,7 @@ export function Composer({ draftKey, agent, initial = "", running, stopping, onS
             />
           ) : (
             <span className="cmodel">
-              <ModelPicker size="quiet" value={model} onChange={setModel} allowDefault label={t.model} />
+              <ModelPicker size="quiet" value={model} onChange={setModel} allowDefault defaultLabel={t.agentsModel} label={t.model} />
             </span>
           )}
           {running ? (

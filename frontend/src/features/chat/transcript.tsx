@@ -55,12 +55,10 @@ export function Transcript({ entries, state, threadNumber, actions, retrying, ha
     scrollEndThreshold: sticky,
   });
 
-  const begun = useRef(false);
+  const empty = entries.length === 0;
   useLayoutEffect(() => {
-    if (begun.current || entries.length === 0) return;
-    begun.current = true;
-    list.scrollToEnd();
-  }, [entries.length, list]);
+    if (!empty) list.scrollToEnd();
+  }, [empty, list]);
 
   // The view shrinks when something docks below it; a reader at the end stays there.
   const stuck = useRef(true);
