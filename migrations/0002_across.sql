@@ -119,6 +119,11 @@ CREATE FUNCTION run_states(p_runs uuid[]) RETURNS TABLE (run_id uuid, status tex
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
     SELECT r.run_id, r.status, r.epoch FROM runs r WHERE r.run_id = ANY (p_runs) $$;
 
+-- How one run stands, for the account that asks.
+CREATE FUNCTION run_state(p_account uuid, p_run uuid) RETURNS TABLE (status text)
+    LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
+    SELECT r.status FROM runs r WHERE r.run_id = p_run AND r.account_id = p_account $$;
+
 -- How many queued runs stand before this one, over all accounts; 0 means it is next.
 CREATE FUNCTION queue_place(p_run uuid) RETURNS integer LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
     SELECT count(*)::integer FROM runs o, runs r

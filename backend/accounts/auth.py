@@ -49,8 +49,9 @@ async def caller(request: Request, on: OnGround) -> Caller:
     raise Unauthorized(headers={"WWW-Authenticate": "Bearer"})
 
 
-def _with(right: Right) -> Callable[[Caller], Caller]:
-    def check(who: Annotated[Caller, Depends(caller)]) -> Caller:
+def _with(right: Right) -> Callable[[Caller], Awaitable[Caller]]:
+    # Not a plain function: the framework would run that in a thread.
+    async def check(who: Annotated[Caller, Depends(caller)]) -> Caller:
         who.require(right)
         return who
 

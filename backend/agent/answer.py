@@ -164,7 +164,7 @@ class Asker:
         turn = self._turn
         limit = int(window(turn.config, model.info.context_tokens) * share)
         try:
-            context = build_context(turn.config, turn.history, self._calls.specs, limit=limit, dropped_before=turn.dropped_before)
+            context = build_context(turn.config, turn.history, self._calls.spec_tokens, limit=limit, dropped_before=turn.dropped_before)
         except ContextTooSmall as error:
             raise ConversationTooLong(str(error)) from None
         self._check_cost(model, context)

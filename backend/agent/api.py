@@ -34,7 +34,7 @@ from backend.kit.http import OnGround, ProblemDetails, refusals
 from backend.kit.pages import Page
 
 router = APIRouter(prefix="/api", tags=["agents"], responses=refusals(401))
-_on_agent = APIRouter(prefix="/agents/{agent_id}", responses=refusals(404))
+agent_router = APIRouter(prefix="/api/agents/{agent_id}", tags=["agents"], responses=refusals(401, 404))
 
 
 class StaleDraftDetails(ProblemDetails):
@@ -110,19 +110,19 @@ async def validate_agent(given: YamlText, who: Reader) -> YamlCheck:
     return service.check_yaml(given.yaml)
 
 
-@_on_agent.get("")
+@agent_router.get("")
 async def read_agent(agent_id: UUID, who: Reader, session: Transaction, features: Features) -> Agent:
     """One agent with its active configuration."""
     return await service.read(session, agent_id, features)
 
 
-@_on_agent.delete("", status_code=204, responses=refusals(403))
+@agent_router.delete("", status_code=204, responses=refusals(403))
 async def delete_agent(agent_id: UUID, who: Editor, session: Transaction) -> None:
     """Take an agent away and stop its runs. Its threads can still be read."""
     await service.delete(session, agent_id, who.user_id)
 
 
-@_on_agent.post("/duplicate", status_code=201, responses=refusals(403))
+@agent_router.post("/duplicate", status_code=201, responses=refusals(403))
 async def duplicate_agent(
     agent_id: UUID, copy: Duplicate, who: Editor, session: Transaction, features: Features
 ) -> Agent:
@@ -130,7 +130,7 @@ async def duplicate_agent(
     return await service.duplicate(session, agent_id, copy.name, who.user_id, features)
 
 
-@_on_agent.get("/export", response_class=_Yaml, responses=_YAML)
+@agent_router.get("/export", response_class=_Yaml, responses=_YAML)
 async def export_agent(
     agent_id: UUID,
     who: Reader,
@@ -148,14 +148,14 @@ async def export_agent(
 # Drafts -----------------------------------------------------------------------------------------------------------------
 
 
-@_on_agent.get("/draft")
+@agent_router.get("/draft")
 async def read_draft(agent_id: UUID, who: Reader, session: Transaction, response: Response) -> Draft:
     """The draft, or the active configuration while there is none. The ETag is what a change has to name."""
     draft, response.headers["ETag"] = await versions.read_draft(session, agent_id)
     return draft
 
 
-@_on_agent.put("/draft", responses=refusals(403) | _STALE)
+@agent_router.put("/draft", responses=refusals(403) | _STALE)
 async def save_draft(
     agent_id: UUID,
     update: DraftUpdate,
@@ -172,7 +172,7 @@ async def save_draft(
     return draft
 
 
-@_on_agent.delete("/draft", status_code=204, responses=refusals(403) | _STALE)
+@agent_router.delete("/draft", status_code=204, responses=refusals(403) | _STALE)
 async def discard_draft(agent_id: UUID, who: Editor, session: Transaction, if_match: IfMatch = None) -> None:
     """Forget the draft. With If-Match only when nobody changed it since."""
     await versions.discard_draft(session, agent_id, if_match)
@@ -181,7 +181,7 @@ async def discard_draft(agent_id: UUID, who: Editor, session: Transaction, if_ma
 # Versions ---------------------------------------------------------------------------------------------------------------
 
 
-@_on_agent.get("/versions")
+@agent_router.get("/versions")
 async def list_versions(
     agent_id: UUID, who: Reader, session: Transaction, cursor: str | None = None, limit: Limit = 50
 ) -> Page[AgentVersion]:
@@ -189,19 +189,19 @@ async def list_versions(
     return await versions.page(session, agent_id, cursor, limit)
 
 
-@_on_agent.post("/versions", status_code=201, responses=refusals(403))
+@agent_router.post("/versions", status_code=201, responses=refusals(403))
 async def publish_version(agent_id: UUID, given: Publish, who: Editor, session: Transaction) -> AgentVersion:
     """Make the draft a version and activate it. What was published before is that version again."""
     return await versions.publish(session, agent_id, given.note, who.user_id)
 
 
-@_on_agent.get("/versions/{number}")
+@agent_router.get("/versions/{number}")
 async def read_version(agent_id: UUID, number: Number, who: Reader, session: Transaction) -> AgentVersion:
     """One version."""
     return await versions.read(session, agent_id, number)
 
 
-@_on_agent.get("/versions/{number}/diff", responses=refusals(400))
+@agent_router.get("/versions/{number}/diff", responses=refusals(400))
 async def diff_versions(
     agent_id: UUID, number: Number, who: Reader, session: Transaction, against: str = versions.DRAFT
 ) -> Diff:
@@ -209,7 +209,7 @@ async def diff_versions(
     return await versions.diff(session, agent_id, number, against)
 
 
-@_on_agent.post("/versions/{number}/activate", responses=refusals(403))
+@agent_router.post("/versions/{number}/activate", responses=refusals(403))
 async def activate_version(agent_id: UUID, number: Number, who: Editor, session: Transaction) -> AgentVersion:
     """Make this version the active one, forward or back."""
     return await versions.activate(session, agent_id, number)
@@ -218,7 +218,7 @@ async def activate_version(agent_id: UUID, number: Number, who: Editor, session:
 # Rules and tools --------------------------------------------------------------------------------------------------------
 
 
-@_on_agent.get("/rules")
+@agent_router.get("/rules")
 async def list_rules(
     agent_id: UUID, who: Reader, session: Transaction, cursor: str | None = None, limit: Limit = 50
 ) -> Page[PermissionRule]:
@@ -226,7 +226,7 @@ async def list_rules(
     return await service.rules(session, agent_id, cursor, limit)
 
 
-@_on_agent.delete("/rules/{rule_id}", status_code=204, responses=refusals(403))
+@agent_router.delete("/rules/{rule_id}", status_code=204, responses=refusals(403))
 async def delete_rule(agent_id: UUID, rule_id: UUID, who: Editor, session: Transaction) -> None:
     """Forget an "always" answer: the action asks again."""
     await service.delete_rule(session, agent_id, rule_id, who.user_id)
@@ -241,7 +241,7 @@ async def list_tools(who: Reader, features: Features) -> list[ToolInfo]:
 # Inference --------------------------------------------------------------------------------------------------------------
 
 
-def _desk(request: Request, who: Reader, on: OnGround) -> inference.Desk:
+async def _desk(request: Request, who: Reader, on: OnGround) -> inference.Desk:
     return inference.Desk(on.settings, on.sealer, request.app.state.models, who.account_id)
 
 
@@ -301,6 +301,3 @@ async def set_inference_settings(
 ) -> InferenceSettings:
     """Choose the model that answers for agents that name none."""
     return await inference.save_settings(session, new, on.settings)
-
-
-router.include_router(_on_agent)

@@ -85,6 +85,7 @@ class Calls:
         self._turn = turn
         self._tools = tool_manager
         self.specs = tool_manager.specs()
+        self.spec_tokens = tool_manager.spec_tokens
 
     def plan(self, call: ToolCall) -> Planned:
         """A call with its action, arguments and permission; the same each time it is planned."""

@@ -10,8 +10,8 @@ from uuid import UUID, uuid5
 
 from backend.agent.config import AgentConfig
 from backend.agent.events import event
-from backend.agent.inference.base import Usage
-from backend.agent.inference.tokens import estimate_tokens
+from backend.agent.inference.base import ChatMessage, ToolCall, Usage
+from backend.agent.inference.tokens import estimate_message
 from backend.agent.interrupts import Interrupts
 from backend.agent.schemas import APPROVAL_FIELDS, MESSAGE_FIELDS, ToolStatus
 from backend.agent.stream import RunStream
@@ -19,6 +19,7 @@ from backend.agent.thread.manager import ThreadManager
 from backend.agent.tools.base import ToolResult
 from backend.kit import clock
 
+_FENCE_TOKENS = 50  # that the marks around a result take
 _STEP_END: dict[ToolStatus, str] = {"ok": "done", "unknown": "unknown"}
 
 
@@ -104,7 +105,7 @@ class Turn:
             tool_calls=list(calls),
             status=status,
             receipt=receipt,
-            tokens=estimate_tokens(content) + sum(estimate_tokens(call["name"] + call["arguments"]) for call in calls),
+            tokens=estimate_message(ChatMessage("assistant", content, tuple(ToolCall(**call) for call in calls))),
         )
         model_step = {
             "step_id": uuid5(message_id, "step"), "number": number, "kind": "model_call", "name": receipt["model"], "status": "done",
@@ -140,7 +141,7 @@ class Turn:
                 tool_name=name,
                 status=result.status,
                 receipt=receipt,
-                tokens=estimate_tokens(result.content),
+                tokens=estimate_message(ChatMessage("tool", result.content)) + _FENCE_TOKENS,
             )
             rows.append(row | {"n": n, "step": _STEP_END.get(result.status, "failed"), "started_at": clock.now()})
             parent = row["message_id"]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
 from urllib.parse import urlsplit
 
+import asyncpg
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
@@ -105,7 +106,7 @@ class Ground:
     disk: Disk
 
 
-def ground(request: Request) -> Ground:
+async def ground(request: Request) -> Ground:
     """The process's ground."""
     found: Ground = request.app.state.ground
     return found
@@ -114,7 +115,7 @@ def ground(request: Request) -> Ground:
 OnGround = Annotated[Ground, Depends(ground)]
 
 
-def room_for_work(on: OnGround) -> None:
+async def room_for_work(on: OnGround) -> None:
     """Refuse new work while the disk is nearly full."""
     on.disk.check()
 
@@ -198,6 +199,11 @@ async def _on_invalid(_: Request, error: Exception) -> Response:
     return answer(problems.InvalidPayload(errors[0]["message"] if len(errors) == 1 else "", errors=errors))
 
 
+async def _on_unstorable(_: Request, error: Exception) -> Response:
+    """Text with a character that Postgres cannot hold."""
+    return answer(problems.InvalidRequest("A text may not hold the character U+0000."))
+
+
 def _place(loc: tuple[int | str, ...]) -> str:
     """`body, config, name` as `config.name`."""
     return ".".join(str(part) for part in (loc[1:] if loc[0] in ("body", "query", "header") else loc))
@@ -212,6 +218,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
+    for unstorable in (asyncpg.UntranslatableCharacterError, asyncpg.CharacterNotInRepertoireError):
+        app.add_exception_handler(unstorable, _on_unstorable)
     write = app.openapi
 
     def openapi() -> dict[str, Any]:

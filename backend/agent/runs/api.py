@@ -71,8 +71,7 @@ async def run_events(
     run_id: UUID, request: Request, who: Reader, on: OnGround, last_event_id: Annotated[str | None, Header()] = None
 ) -> StreamingResponse:
     """Watch a run. With `Last-Event-ID` it goes on where another connection, to any process, had stopped."""
-    async with on.database.transaction(who.account_id) as session:
-        await service.get(session, run_id)
+    await service.require(on.database, who.account_id, run_id)
     watch: Watch = request.app.state.watch
 
     async def pieces() -> AsyncIterator[bytes]:

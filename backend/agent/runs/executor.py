@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -11,7 +12,6 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-import orjson
 from redis.asyncio import Redis
 
 from backend.agent.config import AgentConfig
@@ -44,6 +44,7 @@ from backend.sandbox.service import SandboxManager
 log = logging.getLogger(__name__)
 _MOST_LOSSES = 5
 _SWEEP_SECONDS = 2.0
+_SWEEP_RUNS = 64
 TASK = "agent.run"
 
 
@@ -81,15 +82,16 @@ class RunExecutor:
         self._tasks: set[asyncio.Task[None]] = set()
         self._poked = asyncio.Event()
         self._draining = False
+        self._behind = False  # whether more was due than could be claimed
 
     # Claiming ---------------------------------------------------------------------------------------------------------
 
     async def claim(self, run_id: UUID) -> bool:
         """Take a run if it is due and there is room. What is not taken now the sweep finds later."""
         if self._draining or len(self._live) >= self._settings.vibe_max_runs_per_worker:
+            self._behind = True
             return False
-        async with self._database.transaction(None) as session:
-            claimed = await repository.claim(session, run_id, self.worker, self._lease, self._settings.vibe_max_runs_per_account)
+        claimed = await repository.claim(self._database, run_id, self.worker, self._lease, self._settings.vibe_max_runs_per_account)
         if claimed is None:
             return False
         if (older := self._live.get(run_id)) is not None:
@@ -134,10 +136,10 @@ class RunExecutor:
         if room <= 0 or self._draining:
             return
         async with self._database.transaction(None) as session:
-            due = await repository.due(session, min(room, 64))
-        for run_id in due:
-            await self.claim(run_id)
-        if len(due) == 64:
+            due = await repository.due(session, min(room, _SWEEP_RUNS))
+        claimed = [await self.claim(run_id) for run_id in due]
+        self._behind = len(due) == _SWEEP_RUNS or not all(claimed)
+        if len(due) == _SWEEP_RUNS and any(claimed):
             self.poke()
 
     # Keeping ----------------------------------------------------------------------------------------------------------
@@ -209,15 +211,15 @@ class RunExecutor:
         finally:
             if self._live.get(run_id) is live:
                 del self._live[run_id]
-            self.poke()
+            if self._behind:
+                self.poke()
 
     async def _turn(self, live: Live, claimed: Mapping[str, Any]) -> None:
         """Load a run, and run it from where its rows say it is."""
         threads = ThreadManager(claimed["thread_id"], self._database, claimed["account_id"], claimed["run_id"], claimed["epoch"])
-        run = await threads.load()
-        config = _config(run["version_id"], orjson.dumps(run["config"]))
-        get_model = self._resolver(run, config)
-        history = await threads.history(history_from(config, run["thread_tokens"]))
+        run, history = await threads.load(lambda row: history_from(_config(row), row["thread_tokens"]))
+        config = _config(run)
+        get_model = self._resolver(run)
         steps, approvals = await threads.journal() if run["epoch"] > 1 else ([], [])
         state = {
             "run": run_view(run) | {"status": "running"}, "messages": [message_view(row) for row in history if row["run_id"] == run["run_id"] or row["message_id"] == run["input_message_id"]],
@@ -246,8 +248,15 @@ class RunExecutor:
                 pass
         finally:
             deadline.cancel()
+            if threads.next_run is not None:
+                self._spawn(self._claim_next(threads.next_run))
 
-    def _resolver(self, run: Mapping[str, Any], config: AgentConfig) -> Callable[[str], Model]:
+    async def _claim_next(self, run_id: UUID) -> None:
+        """The thread is free: its next run may begin."""
+        with _database_may_be_away("claim"):
+            await self.claim(run_id)
+
+    def _resolver(self, run: Mapping[str, Any]) -> Callable[[str], Model]:
         """How this run's models are found: with its account's keys and prices."""
         prices = run["prices"] or {}
 
@@ -279,10 +288,18 @@ class RunExecutor:
             await threads.save_results([], end="failed", problem=RunFailed("It could not be begun.").body(str(claimed["run_id"])))
 
 
-@functools.lru_cache(maxsize=1024)
-def _config(version_id: UUID, config: bytes) -> AgentConfig:
-    """A version's configuration; versions never change."""
-    return AgentConfig.model_validate_json(config)
+_configs: OrderedDict[UUID, AgentConfig] = OrderedDict()
+
+
+def _config(run: Mapping[str, Any]) -> AgentConfig:
+    """The configuration of a run's version; versions never change, so they are kept."""
+    version: UUID = run["version_id"]
+    config = _configs.get(version)
+    if config is None:
+        config = _configs[version] = AgentConfig.model_validate(run["config"])
+        if len(_configs) > 1024:
+            _configs.popitem(last=False)
+    return config
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from backend.kit.db import Row, Session
+from backend.kit.db import Database, Row, Session
 
 RUN = """r.run_id, r.thread_id, r.agent_id, v.number AS version, r.status, r.model, r.input_message_id, r.retry_of, r.stop_requested_at IS NOT NULL AS stop_requested,
     r.problem, r.steps, r.losses, r.input_tokens, r.output_tokens, r.cached_tokens, r.cost_micro_usd, r.cost_known, r.created_at, r.started_at, r.finished_at"""
@@ -19,11 +19,9 @@ _LIVE = "('queued', 'running', 'waiting_approval')"
 async def lock_thread(session: Session, thread_id: UUID) -> Row | None:
     """The thread with its agent's active version, locked against other starters."""
     sql = """
-        SELECT t.thread_id, t.agent_id, t.title, v.version_id, v.number AS version, m.message_id AS head
+        SELECT t.thread_id, t.agent_id, t.title, v.version_id, v.number AS version
         FROM threads t JOIN agents a ON a.agent_id = t.agent_id AND a.deleted_at IS NULL
         JOIN agent_versions v ON v.agent_id = a.agent_id AND v.number = a.active_version
-        LEFT JOIN LATERAL (SELECT message_id FROM messages WHERE messages.thread_id = t.thread_id AND NOT discarded AND seq IS NOT NULL
-                           ORDER BY seq DESC LIMIT 1) m ON true
         WHERE t.thread_id = $1 AND t.deleted_at IS NULL FOR UPDATE OF t"""
     return await session.row(sql, thread_id)
 
@@ -38,21 +36,36 @@ async def run_of_message(session: Session, message_id: UUID, thread_id: UUID) ->
     return await session.row(f"SELECT {RUN} {_FROM} WHERE r.input_message_id = $1 AND r.thread_id = $2 ORDER BY r.created_at LIMIT 1", message_id, thread_id)
 
 
-async def add_message(session: Session, thread: Row, message_id: UUID, content: str, tokens: int, title: str, *, waits: bool) -> bool:
-    """Insert a user's message; one that waits for its turn gets no place in the thread yet. False when the id is taken."""
-    sql = """
-        WITH place AS (UPDATE threads SET last_seq = last_seq + CASE WHEN $7 THEN 0 ELSE 1 END, tokens = tokens + CASE WHEN $7 THEN 0 ELSE $5::int END,
-                           title = CASE WHEN title = '' THEN $6 ELSE title END, updated_at = clock_timestamp()
-                       WHERE thread_id = $2 RETURNING last_seq, tokens)
+_START = f"""
+    WITH known AS (SELECT 1 FROM runs WHERE input_message_id = $1 AND thread_id = $2),
+    busy AS (SELECT EXISTS (SELECT 1 FROM runs WHERE thread_id = $2 AND status IN {_LIVE}) AS waits),
+    head AS (SELECT message_id FROM messages WHERE thread_id = $2 AND NOT discarded AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1),
+    place AS (
+        UPDATE threads t SET last_seq = last_seq + (NOT waits)::int, tokens = t.tokens + CASE WHEN waits THEN 0 ELSE $5::int END,
+            title = CASE WHEN title = '' THEN $6 ELSE title END, updated_at = clock_timestamp()
+        FROM busy WHERE t.thread_id = $2 AND NOT EXISTS (SELECT 1 FROM known) RETURNING t.last_seq, t.tokens, waits
+    ), said AS (
         INSERT INTO messages (message_id, thread_id, account_id, parent_id, seq, role, content, tokens, tokens_upto)
-        SELECT $1, $2, $3, CASE WHEN $7 THEN NULL ELSE $8::uuid END, CASE WHEN $7 THEN NULL ELSE last_seq END, 'user', $4, $5, CASE WHEN $7 THEN 0 ELSE place.tokens END
-        FROM place ON CONFLICT (message_id) DO NOTHING"""
-    done = await session.execute(sql, message_id, thread["thread_id"], session.account_id, content, tokens, title, waits, thread["head"])
-    return done == 1
+        SELECT $1, $2, $3, CASE WHEN NOT waits THEN (SELECT message_id FROM head) END, CASE WHEN NOT waits THEN last_seq END, 'user', $4, $5,
+               CASE WHEN waits THEN 0 ELSE place.tokens END
+        FROM place ON CONFLICT (message_id) DO NOTHING RETURNING message_id
+    ), r AS (
+        INSERT INTO runs (run_id, account_id, thread_id, agent_id, version_id, input_message_id, model, status)
+        SELECT $7, $3, $2, $8, $9, message_id, $10, 'queued' FROM said RETURNING *
+    )
+    SELECT {RUN}, waits FROM r, busy, (VALUES ($11::int)) AS v(number)"""
 
 
-async def add_run(session: Session, run_id: UUID, thread: Row, message_id: UUID, model: str | None, retry_of: UUID | None = None) -> Row:
-    """Insert a queued run."""
+async def start(session: Session, thread: Row, message_id: UUID, content: str, tokens: int, title: str, run_id: UUID, model: str | None) -> Row | None:
+    """One statement: a person's message and its run. A message in a busy thread gets no place yet (`waits`). None when the message's id is known."""
+    return await session.row(
+        _START, message_id, thread["thread_id"], session.account_id, content, tokens, title, run_id, thread["agent_id"], thread["version_id"], model,
+        thread["version"],
+    )  # fmt: skip
+
+
+async def add_run(session: Session, run_id: UUID, thread: Row, message_id: UUID, model: str | None, retry_of: UUID) -> Row:
+    """Insert a queued run for a message that had one before."""
     sql = f"""
         WITH r AS (INSERT INTO runs (run_id, account_id, thread_id, agent_id, version_id, input_message_id, model, retry_of, status)
                    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued') RETURNING *)
@@ -123,9 +136,9 @@ async def discard(session: Session, run_id: UUID, *, with_input: bool) -> None:
 # Leases ---------------------------------------------------------------------------------------------------------------
 
 
-async def claim(session: Session, run_id: UUID, worker: str, lease: timedelta, account_bound: int) -> Row | None:
+async def claim(database: Database, run_id: UUID, worker: str, lease: timedelta, account_bound: int) -> Row | None:
     """Take the lease of a run that is due or orphaned; None when there is nothing to take."""
-    return await session.row("SELECT * FROM claim_run($1, $2, $3, $4)", run_id, worker, lease, account_bound)
+    return await database.lookup("SELECT * FROM claim_run($1, $2, $3, $4)", run_id, worker, lease, account_bound)
 
 
 async def due(session: Session, limit: int) -> list[UUID]:
@@ -142,6 +155,12 @@ async def extend(session: Session, worker: str, held: Sequence[tuple[UUID, int]]
 async def release(session: Session, worker: str) -> list[UUID]:
     """Give all leases of a worker back."""
     return [row["run_id"] for row in await session.fetch("SELECT run_id FROM release_leases($1)", worker)]
+
+
+async def state(database: Database, account_id: UUID, run_id: UUID) -> str | None:
+    """How a run of this account stands; None when the account has no such run."""
+    row = await database.lookup("SELECT status FROM run_state($1, $2)", account_id, run_id)
+    return row["status"] if row else None
 
 
 async def states(session: Session, run_ids: Sequence[UUID]) -> dict[UUID, str]:

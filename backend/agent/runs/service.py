@@ -6,12 +6,13 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
-from backend.agent.inference.tokens import estimate_tokens
+from backend.agent.inference.base import ChatMessage
+from backend.agent.inference.tokens import estimate_message
 from backend.agent.runs import desk, repository
 from backend.agent.runs.views import approval_view, message_view, run_view, step_view
 from backend.agent.schemas import TERMINAL, Approval, Decision, FileEntry, Folder, NewRun, Run, Step
 from backend.agent.thread import repository as journal
-from backend.kit.db import Row, Session, enqueue
+from backend.kit.db import Database, Row, Session, enqueue
 from backend.kit.ids import uuid7
 from backend.kit.pages import Page, decode_cursor, encode_cursor
 from backend.kit.problems import Conflict, Gone, NotFound
@@ -50,18 +51,17 @@ async def start(session: Session, thread_id: UUID, new: NewRun) -> Run:
     thread = await repository.lock_thread(session, thread_id)
     if thread is None:
         raise NotFound("There is no such thread.")
-    if (known := await repository.run_of_message(session, new.message.message_id, thread_id)) is not None:
+    if new.if_busy != "enqueue" and await repository.run_of_message(session, new.message.message_id, thread_id) is None:
+        await _make_way(session, await repository.live_runs(session, thread_id), new)
+    said, tokens = new.message, estimate_tokens(new.message.content)
+    row = await repository.start(session, thread, said.message_id, said.content, tokens, _title(said.content), uuid7(), new.model)
+    if row is None:
+        known = await repository.run_of_message(session, said.message_id, thread_id)
+        if known is None:
+            raise MessageIdTaken("Make a new id for the message and send it again.")
         return Run.model_validate(run_view(known))
-    live = await repository.live_runs(session, thread_id)
-    if live:
-        await _make_way(session, live, new)
-    message, title = new.message, _title(new.message.content)
-    tokens = estimate_tokens(message.content)
-    if not await repository.add_message(session, thread, message.message_id, message.content, tokens, title, waits=bool(live)):
-        raise MessageIdTaken("Make a new id for the message and send it again.")
-    row = await repository.add_run(session, uuid7(), thread, message.message_id, new.model)
     enqueue(session, WAKE, run_id=row["run_id"])
-    place = await repository.place(session, row["run_id"]) if live else None
+    place = await repository.place(session, row["run_id"]) if row["waits"] else None
     return Run.model_validate(run_view(row, place))
 
 
@@ -70,8 +70,10 @@ async def _make_way(session: Session, live: list[Row], new: NewRun) -> None:
     match new.if_busy:
         case "enqueue":
             return
-        case "reject":
+        case "reject" if live:
             raise ThreadBusy("Wait for its end, or send with if_busy = enqueue, interrupt or rollback.")
+        case "reject":
+            return
         case "interrupt" | "rollback":
             for run in live:
                 await _stop(session, run["run_id"])
@@ -116,6 +118,12 @@ async def get(session: Session, run_id: UUID) -> Run:
         raise NotFound("There is no such run.")
     place = await repository.place(session, run_id) if row["status"] == "queued" else None
     return Run.model_validate(run_view(row, place))
+
+
+async def require(database: Database, account_id: UUID, run_id: UUID) -> None:
+    """`NotFound` unless the account has this run. One round trip."""
+    if await repository.state(database, account_id, run_id) is None:
+        raise NotFound("There is no such run.")
 
 
 async def of_thread(session: Session, thread_id: UUID) -> list[Run]:

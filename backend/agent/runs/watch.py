@@ -23,6 +23,7 @@ from backend.kit.redis import LOST, Subscriber
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 2.0  # a watcher that hears nothing learns from Postgres within this time that its run has ended
+_SOON_SECONDS = 0.25  # that a run may take to begin before its watcher gets a snapshot from Postgres
 _KEEP_ALIVE_LOOKS = 7  # a comment is sent after so many silent looks
 KEEP_ALIVE = b": still here\n\n"
 
@@ -62,6 +63,8 @@ class Watch:
     async def _follow(self, account_id: UUID, run_id: UUID, at: EventId, frames: "asyncio.Queue[Frame | None]") -> AsyncIterator[bytes]:
         logged = await self._logged(run_id, at)
         if logged is None:
+            logged = await self._soon(frames)
+        if logged is None:
             snapshot = await self._snapshot(account_id, run_id)
             yield sse(snapshot)
             if snapshot["run"]["status"] in TERMINAL:
@@ -97,6 +100,15 @@ class Watch:
                 yield await self._place(account_id, run_id)
             elif silent % _KEEP_ALIVE_LOOKS == 0:
                 yield KEEP_ALIVE
+
+    async def _soon(self, frames: "asyncio.Queue[Frame | None]") -> list[Frame] | None:
+        """The beginning of a run that was only just asked for: its worker's first frames, if they come at once."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_SOON_SECONDS):
+                while (frame := await frames.get()) is not None:
+                    if frame.opens:
+                        return [frame]
+        return None
 
     async def _next(self, frames: "asyncio.Queue[Frame | None]") -> tuple[list[Frame] | None, bool]:
         """What has come, at least one frame; None when the log must be read; and whether only time has passed."""

@@ -27,9 +27,13 @@ class ThreadManager:
         self.epoch = epoch
         self._database = database
         self._account_id = account_id
+        self.next_run: UUID | None = None  # that waits for this one's end
 
-    async def load(self) -> Mapping[str, Any]:
-        """The run with all that running it needs. A message that waited for its turn gets its place in the thread."""
+    async def load(self, history_from: Callable[[Mapping[str, Any]], int]) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
+        """The run with all that running it needs, and the thread's newest messages, oldest first, from where `history_from` says.
+
+        A message that waited for its turn gets its place in the thread.
+        """
         async with self._database.transaction(self._account_id) as session:
             run = await repository.load_run(session, self.run_id)
             if run is None or run["epoch"] != self.epoch:
@@ -43,12 +47,8 @@ class ThreadManager:
             if self.epoch > 1:
                 await repository.resume_waiting(session, self.run_id)
                 await repository.expire_approvals(session, self.run_id)
-            return loaded
-
-    async def history(self, tokens_from: int) -> list[dict[str, Any]]:
-        """The newest messages that count, oldest first."""
-        async with self._database.transaction(self._account_id) as session:
-            return [dict(row) for row in await repository.history(session, self.thread_id, tokens_from, _WINDOW_ROWS)]
+            rows = await repository.history(session, self.thread_id, history_from(loaded), _WINDOW_ROWS)
+            return loaded, [dict(row) for row in rows]
 
     async def journal(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The run's steps and approvals so far."""
@@ -71,6 +71,7 @@ class ThreadManager:
 
         saved = await self._patiently(write)
         message["seq"], message["created_at"] = saved["seq"], saved["created_at"]
+        self.next_run = saved.get("next_run")
 
     async def save_results(self, results: list[dict[str, Any]], *, end: str | None = None, problem: dict[str, Any] | None = None) -> None:
         """Write tool results in order, and with `end` the run's end. Fills in `seq` and `created_at`."""
@@ -81,8 +82,10 @@ class ThreadManager:
                 saved = await repository.save_results(session, self.run_id, self.epoch, results)
             if len(saved) != len(results):
                 raise LeaseLost
-            if end is not None and not await repository.end_run(session, self.run_id, self.epoch, end, problem):
-                raise LeaseLost
+            if end is not None:
+                if not await repository.end_run(session, self.run_id, self.epoch, end, problem):
+                    raise LeaseLost
+                self.next_run = await repository.next_run(session, self.thread_id)
             return saved
 
         rows = {row["message_id"]: row for row in await self._patiently(write)}

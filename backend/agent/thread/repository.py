@@ -158,7 +158,9 @@ _SAVE_ANSWER = """
         FROM own, jsonb_to_recordset($17::jsonb) AS s(step_id uuid, number int, kind text, name text, call_id text, effect text, status text,
              request_hash text, idempotency_key text, usage jsonb, cost_micro_usd bigint, detail jsonb, started_at timestamptz, finished_at timestamptz)
     )
-    SELECT message_id, seq, created_at FROM answer"""
+    SELECT message_id, seq, created_at, CASE WHEN $7::text IS NOT NULL THEN
+        (SELECT q.run_id FROM runs q, own WHERE q.thread_id = own.thread_id AND q.status = 'queued' ORDER BY q.created_at, q.run_id LIMIT 1) END AS next_run
+    FROM answer"""
 
 
 async def save_answer(
@@ -277,6 +279,12 @@ async def resume_waiting(session: Session, run_id: UUID) -> None:
     """Waiting for a person does not count as working: add it to what the run has waited."""
     sql = "UPDATE runs SET waited = waited + (clock_timestamp() - waiting_since), waiting_since = NULL WHERE run_id = $1 AND waiting_since IS NOT NULL"
     await session.execute(sql, run_id)
+
+
+async def next_run(session: Session, thread_id: UUID) -> UUID | None:
+    """The run that waits longest in a thread."""
+    found: UUID | None = await session.value("SELECT run_id FROM runs WHERE thread_id = $1 AND status = 'queued' ORDER BY created_at, run_id LIMIT 1", thread_id)
+    return found
 
 
 async def placed(session: Session, message_ids: Sequence[UUID]) -> list[Row]:

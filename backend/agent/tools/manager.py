@@ -1,6 +1,7 @@
 """ToolManager: which actions a run has, whether a call is well formed, and running it within its bounds."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import Iterable
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import orjson
 
 from backend.agent.inference.base import ToolSpec
+from backend.agent.inference.tokens import estimate_tokens
 from backend.agent.tools.base import Action, Call, Tool, ToolError, ToolResult
 
 log = logging.getLogger(__name__)
@@ -21,6 +23,11 @@ class ToolManager:
 
     def __init__(self, tools: Iterable[Tool]) -> None:
         self.actions: dict[str, Action] = {action.name: action for tool in tools for action in tool.actions()}
+
+    @functools.cached_property
+    def spec_tokens(self) -> int:
+        """Estimated tokens that `specs` take of a context."""
+        return sum(_spec_tokens(a.name, a.description, str(a.parameters)) for a in self.actions.values())
 
     def specs(self) -> tuple[ToolSpec, ...]:
         """What the model is told of them, in a stable order."""
@@ -52,6 +59,11 @@ class ToolManager:
         except Exception:
             log.exception("a tool failed", extra={"tool": action.name})
             return ToolResult(f"{action.name} failed inside the platform; this is not your mistake. Try another way.", status="error")
+
+
+@functools.lru_cache(maxsize=4096)
+def _spec_tokens(name: str, description: str, parameters: str) -> int:
+    return estimate_tokens(f"{name} {description} {parameters}")
 
 
 def bounded(result: ToolResult) -> ToolResult:
