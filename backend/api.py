@@ -87,6 +87,7 @@ def create_app(given: Settings | None = None, features: Features | None = None) 
         accounts.open_router,
         accounts.router,
         agents.router,
+        agents.agent_router,
         threads.router,
         runs.router,
         _health,

@@ -119,10 +119,9 @@ def host_of(text: str) -> str:
     mean; other scripts become punycode. Raises UnsafeURL."""
     host = text
     if ":" in host or "[" in host:
+        bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
         try:
-            return str(
-                ipaddress.IPv6Address(host.removeprefix("[").removesuffix("]") if host[-1] == "]" else host)
-            )
+            return str(ipaddress.IPv6Address(bare))
         except ValueError:
             raise UnsafeURL(f"{text!r} is not an IPv6 address") from None
     try:
@@ -374,3 +373,16 @@ def _require_public(target: Target, addresses: list[Address], private_targets: f
     for address in addresses:
         if not is_public(address):
             raise PrivateAddress(f"{target.host} is not on the public internet ({address})")
+        if is_this_machine(address):
+            raise PrivateAddress(f"{target.host} is this machine ({address})")
+
+
+def is_this_machine(address: Address) -> bool:
+    """Whether an address is one of this machine's own: behind a public one its inner services are reachable too."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+    except OSError:
+        return False
+    return True

@@ -47,6 +47,7 @@ from backend.sandbox.protocol import (
     Metrics,
     OnOutput,
     Process,
+    SandboxBusy,
     SandboxDied,
     SandboxSpec,
     SandboxUnavailable,
@@ -59,6 +60,7 @@ from backend.sandbox.wire import Channel, Connection, answer, request
 READ_LIMIT = 16 * 1024 * 1024
 START_SECONDS = 15.0
 _MINIMUM = (0, 8)
+_CHECK = "check-"
 OnDecision = Callable[[str, Decision], None]
 
 
@@ -156,6 +158,9 @@ class Bubblewrap:
                 _clear(groups)
             if volume.workspace in names or os.path.ismount(volume.files):
                 cleaned.append(volume.workspace)
+        for name in self._volumes.names(_CHECK):
+            with contextlib.suppress(SandboxBusy):
+                self._volumes.destroy(name)
         return cleaned
 
     def _hear(self, workspace: str) -> Callable[[Decision], None]:
@@ -261,7 +266,7 @@ class Bubblewrap:
             if version < _MINIMUM:
                 found = ".".join(map(str, version))
                 raise SandboxUnavailable(f"bubblewrap {found} is too old.", "Install version 0.8 or newer.")
-            spec = SandboxSpec(f"check-{os.getpid()}", limits=Limits(disk_mb=64, inodes=1000))
+            spec = SandboxSpec(f"{_CHECK}{os.getpid()}", limits=Limits(disk_mb=64, inodes=1000))
             box = await self.open(spec)
             try:
                 result = await box.exec("echo ready", timeout=20)
@@ -292,7 +297,8 @@ class Box:
         self.spec = spec
         self.restarted_with = volume.was_running()
         self._connection = connection
-        self._started = started
+        self._process = started.process
+        self._first = started.first
         self._volume = volume
         self._groups = groups
         self._proxy = proxy
@@ -305,6 +311,11 @@ class Box:
     def alive(self) -> bool:
         """False once the box has died or was closed."""
         return not self._connection.ended.is_set()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether another worker waits for this workspace."""
+        return self._volume.wanted
 
     async def configure(self, controllers: frozenset[str]) -> None:
         """Tell the supervisor its limits, before anything runs."""
@@ -549,25 +560,29 @@ class Box:
         await asyncio.shield(self._closing)
 
     async def _close(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._started.first, signal.SIGKILL)
+        self._kill()
         await self._connection.close()
-        await asyncio.to_thread(self._started.process.wait)
         await self._watcher
+
+    def _kill(self) -> None:
+        """Kill PID 1 and with it the box; the descriptor is given up once bwrap has been collected."""
+        if self._first >= 0:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._first, signal.SIGKILL)
 
     async def _watch(self) -> None:
         """When the box ends, however it does: collect bwrap, then give up groups, mount and lock."""
         await self._connection.ended.wait()
+        self._kill()
         if self._proxy is not None:
             await self._proxy.close()
-        with contextlib.suppress(ProcessLookupError):
-            signal.pidfd_send_signal(self._started.first, signal.SIGKILL)
-        await asyncio.to_thread(self._collect)
+        await asyncio.to_thread(self._process.wait)
+        first, self._first = self._first, -1
+        os.close(first)
+        await asyncio.to_thread(self._give_up)
         await asyncio.gather(*self._terminals.values(), return_exceptions=True)
 
-    def _collect(self) -> None:
-        self._started.process.wait()
-        os.close(self._started.first)
+    def _give_up(self) -> None:
         _clear(self._groups)
         self._volume.release()
 

@@ -260,6 +260,10 @@ class Sandbox(Protocol):
     def alive(self) -> bool:
         """False once the box has died or was closed."""
 
+    @property
+    def wanted(self) -> bool:
+        """Whether another worker waits for this workspace."""
+
     async def exec(
         self,
         command: Command,

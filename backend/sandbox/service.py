@@ -4,19 +4,22 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from backend.sandbox.protocol import (
     Availability,
     Driver,
     Sandbox,
+    SandboxBusy,
     SandboxSpec,
     SandboxUnavailable,
     TooManySandboxes,
 )
 
 _log = logging.getLogger(__name__)
+_LOOK_SECONDS = 0.1  # how soon a box that nobody uses is given to a worker that asks for its workspace
+_PATIENCE = 8.0  # seconds that we wait for a workspace which another worker holds
 
 
 @dataclass(frozen=True)
@@ -121,9 +124,20 @@ class SandboxManager:
             return current
         await self._stop(slot)
         await self._make_room()
-        slot.sandbox = await self._driver.open(spec)
+        slot.sandbox = await self._open(spec)
         slot.untold = slot.sandbox.restarted_with
         return slot.sandbox
+
+    async def _open(self, spec: SandboxSpec) -> Sandbox:
+        """A new box. Another worker that still keeps one on this workspace lets go of it as soon as nobody uses it there."""
+        deadline = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                return await self._driver.open(spec)
+            except SandboxBusy:
+                if time.monotonic() > deadline:
+                    raise
+            await asyncio.sleep(_LOOK_SECONDS / 2)
 
     async def _stop(self, slot: _Slot) -> None:
         sandbox, slot.sandbox = slot.sandbox, None
@@ -139,15 +153,22 @@ class SandboxManager:
             await self._stop(min(idle, key=lambda slot: slot.last_used))
 
     async def _sweep(self) -> None:
+        looked = time.monotonic()
         while True:
-            await asyncio.sleep(min(15.0, self._idle / 4))
-            await self.stop_idle()
+            await asyncio.sleep(_LOOK_SECONDS if self._slots else 1.0)
+            await self._stop_unused(lambda slot: slot.sandbox is not None and slot.sandbox.wanted)
+            if time.monotonic() - looked >= min(15.0, self._idle / 4):
+                looked = time.monotonic()
+                await self.stop_idle()
 
     async def stop_idle(self) -> None:
         """Stop every box that nobody has used for the idle time."""
         now = time.monotonic()
+        await self._stop_unused(lambda slot: now - slot.last_used >= self._idle)
+
+    async def _stop_unused(self, which: Callable[[_Slot], bool]) -> None:
         for workspace, slot in list(self._slots.items()):
-            if slot.users == 0 and now - slot.last_used >= self._idle and not slot.lock.locked():
+            if slot.users == 0 and which(slot) and not slot.lock.locked():
                 async with slot.lock:
                     if slot.users == 0:
                         await self._stop(slot)

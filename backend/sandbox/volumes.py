@@ -1,7 +1,7 @@
 """Workspaces on disk: a directory each, of its own uid when started as root, on a small file system of its own.
 
 <root>/              0711, the service's
-<root>/<workspace>/  0711, the service's: `lock`, `number`, `running`, `disk.img`
+<root>/<workspace>/  0711, the service's: `lock`, `wanted`, `number`, `running`, `disk.img`
 <root>/<workspace>/files/   0700, the box's uid: what the box sees as /workspace
 """
 
@@ -49,6 +49,11 @@ class Volume:
         except (OSError, ValueError):
             return ()
 
+    @property
+    def wanted(self) -> bool:
+        """Whether another process has asked for it since we hold it."""
+        return (self.directory / "wanted").exists()
+
     def release(self) -> None:
         """Unmount and let others have it."""
         if self._lock >= 0:
@@ -85,12 +90,17 @@ class Volumes:
                 )
 
     def take(self, workspace: str, limits: Limits) -> Volume:
-        """Hold a workspace, making it when new. Raises SandboxBusy while another process holds it."""
+        """Hold a workspace, making it when new. Raises SandboxBusy while another process holds it, which learns that it is wanted."""
         directory = self.root / check_workspace(workspace)
         directory.mkdir(exist_ok=True)
         directory.chmod(0o711)  # whatever the umask is
-        lock = _lock(directory)
         try:
+            lock = _lock(directory)
+        except SandboxBusy:
+            (directory / "wanted").touch()
+            raise
+        try:
+            (directory / "wanted").unlink(missing_ok=True)
             uid = self._uid(directory) if self.as_root else None
             hard = self._make_files(directory, uid, limits)
             return Volume(workspace, directory, uid, hard, lock)
@@ -113,6 +123,10 @@ class Volumes:
             finally:
                 volume.release()
 
+    def names(self, prefix: str) -> list[str]:
+        """Workspaces whose id begins so."""
+        return [path.name for path in self.root.glob(f"{prefix}*")] if self.root.is_dir() else []
+
     def destroy(self, workspace: str) -> None:
         """Delete a workspace for good. Raises SandboxBusy while a process holds it."""
         directory = self.root / check_workspace(workspace)
@@ -121,6 +135,7 @@ class Volumes:
         lock = _lock(directory)
         try:
             unmount(directory / "files")
+            _open_up(directory / "files")
             shutil.rmtree(directory)
         finally:
             os.close(lock)
@@ -128,15 +143,13 @@ class Volumes:
     def _uid(self, directory: Path) -> int:
         """The workspace's uid: given once, never to two."""
         number = directory / "number"
-        if not number.exists():
+        if not number.is_symlink():
             with _held(self.root / ".lock"):
                 last = self.root / ".last"
-                given = int(last.read_text()) + 1 if last.exists() else 1
-                last.write_text(str(given))
-            scratch = directory / ".number"
-            scratch.write_text(str(given))
-            scratch.rename(number)
-        return _uid_base() + int(number.read_text()) % _UIDS
+                given = int(os.readlink(last)) + 1 if last.is_symlink() else 1
+                _write_link(last, str(given))
+            _write_link(number, str(given))
+        return _uid_base() + int(os.readlink(number)) % _UIDS
 
     def _make_files(self, directory: Path, uid: int | None, limits: Limits) -> bool:
         """Make and mount `files`; True when its file system enforces the disk limits."""
@@ -233,6 +246,23 @@ def _held(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(fd)
+
+
+def _write_link(path: Path, text: str) -> None:
+    """Keep a short text as a link's target: unlike a file it is never found half written after a power cut."""
+    scratch = path.with_name(f"{path.name}.new")
+    scratch.unlink(missing_ok=True)
+    scratch.symlink_to(text)
+    scratch.rename(path)
+
+
+def _open_up(files: Path) -> None:
+    """Make every directory deletable: commands may have closed their own, and may have left links to anywhere."""
+    for folder, names, _ in os.walk(files):
+        for name in names:
+            path = os.path.join(folder, name)
+            if not os.path.islink(path):
+                os.chmod(path, 0o700)
 
 
 def _copy_sparse(source: Path, target: Path) -> None:

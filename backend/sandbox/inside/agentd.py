@@ -129,6 +129,8 @@ class Supervisor:
                 self.answer(channel, {"error": problem.code, "text": str(problem)})
             except OSError as error:
                 self.answer(channel, files.problem_of(error))
+            except Exception as error:  # the edge: arguments that no program can have must not end PID 1
+                self.answer(channel, {"error": "invalid", "text": f"{type(error).__name__}: {error}"})
         elif child is None:
             return
         elif kind == CREDIT:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 
 from backend.sandbox.inside.frames import EARLY_BYTES, LOG_LIMIT, WINDOW, WORKSPACE
@@ -11,6 +12,7 @@ from backend.sandbox.inside.frames import EARLY_BYTES, LOG_LIMIT, WINDOW, WORKSP
 LOG_DIR = f"{WORKSPACE}/.vibe/logs"
 LOGS_KEPT = 50
 TAIL_BYTES = 64 * 1024
+_NAME = re.compile(r"\d{8}-\d{6}-p\d+\.log")  # the directory is the commands' too: nothing else is removed
 
 
 class Log:
@@ -68,7 +70,8 @@ class Log:
         early, self._early = self._early, bytearray()
         try:
             os.makedirs(LOG_DIR, exist_ok=True)
-            for name in sorted(os.listdir(LOG_DIR))[: -LOGS_KEPT + 1]:
+            old = sorted(name for name in os.listdir(LOG_DIR) if _NAME.fullmatch(name))
+            for name in old[: -LOGS_KEPT + 1]:
                 os.unlink(os.path.join(LOG_DIR, name))
             path = os.path.join(LOG_DIR, time.strftime("%Y%m%d-%H%M%S-") + self.name + ".log")
             self._fd = os.open(
