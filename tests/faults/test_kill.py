@@ -194,14 +194,14 @@ class Storm:
 
     def _check_step(self, one: Sent, step: dict[str, Any], result: dict[str, Any], log: str) -> None:
         if step["effect"] != "once":
-            assert step["status"] == "done", result
+            assert step["status"] == "done", result["content"]
             return
         lines = log.splitlines().count(one.token)
         if step["status"] == "unknown":
             assert result["content"].startswith("outcome unknown")
             assert lines <= 1
         else:
-            assert (step["status"], lines, step["attempts"]) == ("done", 1, 1), result
+            assert (step["status"], lines, step["attempts"]) == ("done", 1, 1), result["content"]
 
     async def _get(self, http: aiohttp.ClientSession, path: str) -> Any:
         async with http.get(self.crew.apis[0].url + path, headers=self._headers) as answer:
