@@ -101,3 +101,40 @@ async def test_after_closing_nothing_starts(root: Path) -> None:
         async with manager.use(spec):
             pass
     await manager.driver.destroy_workspace(spec.workspace)
+
+
+async def test_a_box_that_nobody_uses_is_given_to_another_worker_at_once(root: Path) -> None:
+    ours, theirs = (SandboxManager(Bubblewrap(root / "managed"), idle=600.0) for _ in range(2))
+    for manager in (ours, theirs):
+        assert (await manager.start()).ok
+    spec = new_spec()
+    async with ours.use(spec) as use:
+        await use.sandbox.write("kept", b"kept")
+    async with asyncio.timeout(3), theirs.use(spec) as use:
+        assert (await use.sandbox.read("kept")).data == b"kept"
+        assert ours.live == []
+    await ours.close()
+    await theirs.destroy(spec.workspace)
+    await theirs.close()
+
+
+async def test_a_box_in_use_is_waited_for(root: Path) -> None:
+    ours, theirs = (SandboxManager(Bubblewrap(root / "managed"), idle=600.0) for _ in range(2))
+    for manager in (ours, theirs):
+        assert (await manager.start()).ok
+    spec = new_spec()
+
+    async def append(manager: SandboxManager, command: str) -> None:
+        async with manager.use(spec) as use:
+            await use.sandbox.exec(command)
+
+    first = asyncio.create_task(append(ours, "sleep 0.5; echo first >> log"))
+    while ours.live != [spec.workspace]:
+        await asyncio.sleep(0.01)
+    await append(theirs, "echo second >> log")
+    await first
+    async with theirs.use(spec) as use:
+        assert (await use.sandbox.read("log")).data == b"first\nsecond\n"
+    await ours.close()
+    await theirs.destroy(spec.workspace)
+    await theirs.close()
