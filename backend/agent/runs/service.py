@@ -53,7 +53,7 @@ async def start(session: Session, thread_id: UUID, new: NewRun) -> Run:
         raise NotFound("There is no such thread.")
     if new.if_busy != "enqueue" and await repository.run_of_message(session, new.message.message_id, thread_id) is None:
         await _make_way(session, await repository.live_runs(session, thread_id), new)
-    said, tokens = new.message, estimate_tokens(new.message.content)
+    said, tokens = new.message, estimate_message(ChatMessage("user", new.message.content))
     row = await repository.start(session, thread, said.message_id, said.content, tokens, _title(said.content), uuid7(), new.model)
     if row is None:
         known = await repository.run_of_message(session, said.message_id, thread_id)
