@@ -121,7 +121,7 @@ async def test_roles_decide_who_reads_edits_decides_and_manages(server: Started,
         if role != "owner":
             person = await add_person(
                 servers.admin_dsn, f"{role}@example.org", role=role, account_id=owner.account_id
-            )  # type: ignore[arg-type]
+            )
         async with signed_in(server.url, person) as client:
             nobody = "00000000-0000-7000-8000-000000000000"
             reads = await client.get("/api/agents")
