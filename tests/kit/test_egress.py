@@ -217,6 +217,11 @@ def test_only_the_named_port_of_a_private_target_is_let_through() -> None:
             egress.check_url(url, allowed)
 
 
+def test_this_machines_own_addresses_are_known() -> None:
+    assert egress.is_this_machine(ipaddress.ip_address("127.0.0.1"))
+    assert not egress.is_this_machine(ipaddress.ip_address(PUBLIC))
+
+
 # -- connecting
 
 

@@ -5,6 +5,7 @@ import hashlib
 import io
 import tarfile
 import time
+from pathlib import Path
 
 import pytest
 
@@ -75,6 +76,19 @@ async def test_what_does_not_exist_is_named(box: Sandbox) -> None:
         await box.exec(["no-such-program"])
     with pytest.raises(NotFound, match="nowhere"):
         await box.exec("true", cwd="nowhere")
+
+
+async def test_arguments_that_no_program_can_have_are_refused_and_hurt_nothing(box: Sandbox) -> None:
+    for bad in ("echo \0", ["echo", "\0"], "", [], "x" * 200_000, "echo \ud800"):
+        with pytest.raises(InvalidCall):
+            await box.exec(bad)
+    with pytest.raises(InvalidCall):
+        await box.exec("true", env={"A=B\0": "x"})
+    with pytest.raises(InvalidCall):
+        await box.exec("true", cwd="nul\0byte")
+    with pytest.raises(InvalidCall):
+        await box.pty_open("true", cols=10**9, on_output=lambda data: None)
+    assert await output(box, "echo fine") == "fine\n"
 
 
 async def test_a_command_that_a_signal_ended_has_the_shells_exit_code(box: Sandbox) -> None:
@@ -403,6 +417,23 @@ async def test_a_workspace_outlives_its_box_and_the_next_one_knows_what_was_runn
     assert (await fourth.list()).entries == ()
     await fourth.close()
     await driver.destroy_workspace(spec.workspace)
+
+
+async def test_a_workspace_full_of_closed_directories_and_links_is_destroyed_without_following(
+    driver: Driver, root: Path
+) -> None:
+    outside = root / "kept-outside"
+    outside.mkdir(exist_ok=True)
+    (outside / "file").touch()
+    spec = new_spec()
+    box = await driver.open(spec)
+    await box.exec(
+        f"mkdir -p a/b/c; touch a/b/c/f; ln -s {outside} a/b/link; chmod 000 a/b/c; chmod 000 a/b; chmod 500 a"
+    )
+    await box.close()
+    mode = outside.stat().st_mode
+    await driver.destroy_workspace(spec.workspace)
+    assert (outside / "file").exists() and outside.stat().st_mode == mode
 
 
 async def test_a_workspace_has_one_box_at_a_time(driver: Driver, box: Sandbox) -> None:
