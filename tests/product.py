@@ -1,5 +1,6 @@
 """Processes of the product as tests start and end them."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -12,9 +13,12 @@ import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import asyncpg
 import psutil
 
+from backend.cli.place import Place
 from backend.embedded import process
+from backend.kit.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -191,3 +195,20 @@ def belonging(path: Path) -> list[psutil.Process]:
             if str(path) in words or one.cwd().startswith(str(path)):
                 found.append(one)
     return [one for one in found if one.pid != os.getpid()]
+
+
+def rows(path: Path) -> dict[str, list[str]]:
+    """Every row of every table, as text."""
+
+    async def read() -> dict[str, list[str]]:
+        place = Place(Settings(_env_file=None, vibe_data_dir=path), say=lambda _: None)
+        async with place.database() as dsn:
+            connection = await asyncpg.connect(dsn)
+            names = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
+            found = {}
+            for (name,) in names:
+                found[name] = sorted(row[0] for row in await connection.fetch(f"SELECT t::text FROM {name} t"))
+            await connection.close()
+            return found
+
+    return asyncio.run(read())

@@ -11,10 +11,11 @@ import redis.asyncio as aioredis
 
 from backend.cli.environment import ROOT
 from backend.cli.place import Place
-from backend.embedded.directory import free_bytes
 from backend.embedded.errors import EmbeddedError
 from backend.embedded.programs import postgres_binaries, valkey_binary
 from backend.kit.db import LOST
+from backend.kit.disk import Disk
+from backend.kit.problems import DiskFull
 from backend.kit.redis import LOST as REDIS_LOST
 from backend.kit.settings import Settings
 from backend.sandbox.bubblewrap import Bubblewrap
@@ -93,9 +94,11 @@ def _pages(_: Settings) -> Finding:
 
 
 def _disk(settings: Settings) -> Finding:
-    free = free_bytes(settings.vibe_data_dir) // 1_000_000
-    detail = f"{free} MB free at {settings.vibe_data_dir}"
-    if free < settings.vibe_min_free_mb:
+    disk = Disk(settings.vibe_data_dir, settings.vibe_min_free_mb)
+    detail = f"{disk.free_bytes() // 1_000_000} MB free at {settings.vibe_data_dir}"
+    try:
+        disk.check()
+    except DiskFull:
         return Finding("disk", "broken", detail, f"Free some space: below {settings.vibe_min_free_mb} MB new work is refused.")
     return Finding("disk", "ok", detail)
 

@@ -178,7 +178,7 @@ class Screen:
     def _write(self, text: str) -> None:
         if text:
             self._shown += text
-            self._out.write(text)
+            self._out.write(_printable(text))
             self._out.flush()
             self._column_zero = text.endswith("\n")
 

@@ -13,9 +13,10 @@ from backend.cli.errors import Failure
 from backend.cli.listen import bind, bind_near, is_loopback, url_of
 from backend.cli.place import Place, app_password
 from backend.cli.processes import Child, Supervisor, table
-from backend.embedded.directory import free_bytes
 from backend.embedded.process import Say
 from backend.kit import migrations
+from backend.kit.disk import Disk
+from backend.kit.problems import DiskFull
 from backend.kit.settings import Settings
 
 
@@ -101,9 +102,10 @@ class Up:
                 f"{host} can be reached from other machines, and there is no owner yet: whoever comes first could become "
                 "it. Start once without --host and open the printed address, or run `vibe owner create`."
             )
-        free = free_bytes(self._place.directory.path)
-        if free < self._settings.vibe_min_free_mb * 1_000_000:
-            self._say(f"only {free // 1_000_000} MB are free on this disk: new work is refused until there is more")
+        try:
+            Disk(self._place.directory.path, self._settings.vibe_min_free_mb).check()
+        except DiskFull as full:
+            self._say(f"{full.title()}: {full.detail}")
 
     async def _processes(self, bound: socket.socket) -> None:
         """The api and worker processes."""

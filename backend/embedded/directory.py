@@ -4,7 +4,6 @@ import fcntl
 import json
 import os
 import secrets
-import shutil
 import time
 from pathlib import Path
 
@@ -14,13 +13,6 @@ from backend.embedded.errors import InUse, Unreachable
 # systemd and distributions hand out, and below 65536 so that they exist in a rootless container too.
 POSTGRES_UID = 61101
 VALKEY_UID = 61102
-
-
-def free_bytes(path: Path) -> int:
-    """Bytes that may still be written on the disk of `path`, or of its nearest parent that exists."""
-    while not path.exists():
-        path = path.parent
-    return shutil.disk_usage(path).free
 
 
 def dropped_uid(uid: int) -> int | None:

@@ -1,6 +1,5 @@
 """The drill: a running product is backed up, brought back elsewhere, and is the same."""
 
-import asyncio
 import http.client
 import io
 import json
@@ -13,15 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 
-from backend.cli.place import Place
 from backend.embedded.directory import DataDirectory
-from backend.kit.settings import Settings
 from backend.sandbox.protocol import Limits
 from backend.sandbox.volumes import Volumes, unmount
-from tests.product import Product, belonging, end
+from tests.product import Product, belonging, end, rows
 
 PASSWORD = "correct horse battery"
 
@@ -49,23 +45,6 @@ def login(address: str) -> int:
     status = connection.getresponse().status
     connection.close()
     return status
-
-
-def rows(path: Path) -> dict[str, list[str]]:
-    """Every row of every table, as text."""
-
-    async def read() -> dict[str, list[str]]:
-        place = Place(Settings(_env_file=None, vibe_data_dir=path), say=lambda _: None)
-        async with place.database() as dsn:
-            connection = await asyncpg.connect(dsn)
-            names = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
-            found = {}
-            for (name,) in names:
-                found[name] = sorted(row[0] for row in await connection.fetch(f"SELECT t::text FROM {name} t"))
-            await connection.close()
-            return found
-
-    return asyncio.run(read())
 
 
 def work_in(path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backend.embedded.directory import DataDirectory, dropped_uid, free_bytes, stored_secret
+from backend.embedded.directory import DataDirectory, dropped_uid, stored_secret
 from backend.embedded.errors import InUse, Unreachable
 
 _HOLD = """
@@ -69,7 +69,3 @@ def test_a_stored_secret_is_made_once_and_is_private(tmp_path: Path) -> None:
     first = stored_secret(tmp_path / "secret")
     assert stored_secret(tmp_path / "secret") == first and len(first) > 40
     assert mode(tmp_path / "secret") == 0o600
-
-
-def test_free_space_is_that_of_the_nearest_folder_that_exists(tmp_path: Path) -> None:
-    assert free_bytes(tmp_path / "not" / "there") > 0
