@@ -84,12 +84,12 @@ def create_app(given: Settings | None = None, features: Features | None = None) 
     app.state.metrics = metrics
     http.install(app)
     for router in (
+        runs.router,  # first, for it is asked most
+        threads.router,
         accounts.open_router,
         accounts.router,
         agents.router,
         agents.agent_router,
-        threads.router,
-        runs.router,
         _health,
     ):
         app.include_router(router)

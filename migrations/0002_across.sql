@@ -81,12 +81,13 @@ EXCEPTION WHEN unique_violation THEN
     RETURN;  -- another run of this thread was claimed in the same moment
 END $$;
 
--- Runs that are due or orphaned, in fair turns: the account with the fewest live runs first, then who waits longest.
+-- Runs that are orphaned, or due for half a second and still not claimed, in fair turns: the account with the fewest live runs first, then who
+-- waits longest.
 CREATE FUNCTION due_runs(p_limit integer) RETURNS TABLE (run_id uuid)
     LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
     WITH due AS (
         SELECT r.run_id, r.account_id, r.wake_at, false AS orphan FROM runs r
-        WHERE r.status IN ('queued', 'waiting_approval') AND r.wake_at <= clock_timestamp()
+        WHERE r.status IN ('queued', 'waiting_approval') AND r.wake_at <= clock_timestamp() - interval '500 ms'
           AND NOT (r.status = 'queued' AND EXISTS (SELECT 1 FROM runs o WHERE o.thread_id = r.thread_id
                    AND (o.status IN ('running', 'waiting_approval') OR (o.status = 'queued' AND (o.created_at, o.run_id) < (r.created_at, r.run_id)))))
         UNION ALL

@@ -37,7 +37,7 @@ async def run_of_message(session: Session, message_id: UUID, thread_id: UUID) ->
 
 
 _START = f"""
-    WITH known AS (SELECT 1 FROM runs WHERE input_message_id = $1 AND thread_id = $2),
+    WITH known AS (SELECT 1 FROM messages WHERE message_id = $1),
     busy AS (SELECT EXISTS (SELECT 1 FROM runs WHERE thread_id = $2 AND status IN {_LIVE}) AS waits),
     head AS (SELECT message_id FROM messages WHERE thread_id = $2 AND NOT discarded AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1),
     place AS (
