@@ -163,9 +163,10 @@ class Models:
         self._providers.clear()
 
     def _kept(self, vendor: Vendor, credentials: Mapping[str, Credential] | None) -> "_Kept":
-        credential = (
-            (credentials or {}).get(vendor.name) or self._credentials.get(vendor.name) or Credential()
-        )
+        environment = self._credentials.get(vendor.name) or Credential()
+        own = (credentials or {}).get(vendor.name)
+        # An account's key goes to the operator's address when it names none; the operator's key never to the account's.
+        credential = Credential(own.api_key, own.base_url or environment.base_url) if own else environment
         key = (vendor.name, credential.base_url or "", credential.api_key or "")
         kept = self._providers.get(key)
         if kept is None:
