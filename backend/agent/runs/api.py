@@ -90,11 +90,12 @@ async def list_approvals(
     session: Transaction,
     who: Reader,
     status: Literal["pending", "approved", "denied", "expired", "used", "void"] | None = None,
+    thread_id: UUID | None = None,
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> Page[Approval]:
-    """Acts that wait for a person, oldest first; or decided ones, newest first."""
-    return await service.approvals(session, status, cursor, limit)
+    """Acts that wait for a person, oldest first; or decided ones, newest first; of all threads or of one."""
+    return await service.approvals(session, status, thread_id, cursor, limit)
 
 
 @router.get("/approvals/{approval_id}")

@@ -180,14 +180,15 @@ async def approval(session: Session, approval_id: UUID, *, lock: bool = False) -
     return await session.row(f"{_APPROVAL} WHERE p.approval_id = $1 {'FOR UPDATE OF p' if lock else ''}", approval_id)
 
 
-async def approvals(session: Session, status: str | None, before: tuple[Any, UUID] | None, limit: int) -> list[Row]:
-    """Approvals: the waiting ones oldest first, any others newest first."""
+async def approvals(session: Session, status: str | None, thread_id: UUID | None, before: tuple[Any, UUID] | None, limit: int) -> list[Row]:
+    """Approvals of all threads or of one: the waiting ones oldest first, any others newest first."""
     order, sign = ("ASC", ">") if status == "pending" else ("DESC", "<")
     at, last = before or (None, None)
     waiting = "p.status = 'pending' AND p.expires_at > now()"
     sql = f"""{_APPROVAL} WHERE p.account_id = $5 AND ($1::text IS NULL OR CASE WHEN $1 = 'pending' THEN {waiting} ELSE p.status = $1 END)
+        AND ($6::uuid IS NULL OR p.thread_id = $6)
         AND ($2::timestamptz IS NULL OR (p.created_at, p.approval_id) {sign} ($2, $3::uuid)) ORDER BY p.created_at {order}, p.approval_id {order} LIMIT $4"""
-    return await session.fetch(sql, status, at, last, limit, session.account_id)
+    return await session.fetch(sql, status, at, last, limit, session.account_id, thread_id)
 
 
 async def decide(session: Session, approval_id: UUID, status: str, note: str, user_id: UUID | None) -> None:

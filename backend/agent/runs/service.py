@@ -145,13 +145,13 @@ async def steps(session: Session, run_id: UUID) -> list[Step]:
 # Approvals ------------------------------------------------------------------------------------------------------------
 
 
-async def approvals(session: Session, status: str | None, cursor: str | None, limit: int) -> Page[Approval]:
+async def approvals(session: Session, status: str | None, thread_id: UUID | None, cursor: str | None, limit: int) -> Page[Approval]:
     """Approvals: the waiting ones oldest first, any others newest first."""
     before = None
     if cursor:
         at, last = decode_cursor(cursor, 2)
         before = (datetime.fromisoformat(at), UUID(last))
-    rows = await repository.approvals(session, status, before, limit + 1)
+    rows = await repository.approvals(session, status, thread_id, before, limit + 1)
     items = [Approval.model_validate(approval_view(row)) for row in rows[:limit]]
     more = encode_cursor(items[-1].created_at.isoformat(), items[-1].approval_id) if len(rows) > limit else None
     return Page(items=items, next_cursor=more)

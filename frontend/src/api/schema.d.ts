@@ -377,7 +377,7 @@ export interface paths {
         };
         /**
          * List Approvals
-         * @description Acts that wait for a person, oldest first; or decided ones, newest first.
+         * @description Acts that wait for a person, oldest first; or decided ones, newest first; of all threads or of one.
          */
         get: operations["list_approvals"];
         put?: never;
@@ -4228,6 +4228,7 @@ export interface operations {
                 cursor?: string | null;
                 limit?: number;
                 status?: ("pending" | "approved" | "denied" | "expired" | "used" | "void") | null;
+                thread_id?: string | null;
             };
             header?: never;
             path?: never;
