@@ -13,7 +13,7 @@ const entries = readdirSync(out, { recursive: true, withFileTypes: true }).filte
 const all = entries.map((entry) => join(entry.parentPath, entry.name));
 const zipped = new Map();
 const weigh = (src) => {
-  if (!zipped.has(src)) zipped.set(src, gzipSync(readFileSync(join(out, src)), { level: 9 }).length);
+  if (!zipped.has(src)) zipped.set(src, gzipSync(readFileSync(join(out, decodeURIComponent(src))), { level: 9 }).length);
   return zipped.get(src);
 };
 
@@ -21,8 +21,9 @@ const pages = all
   .filter((path) => path.endsWith(".html"))
   .map((path) => {
     const html = readFileSync(path, "utf8");
-    const scripts = [...html.matchAll(/<script[^>]*\ssrc="([^"?]+)[^"]*"([^>]*)>/g)];
-    const srcs = new Set(scripts.filter(([whole]) => !whole.includes("noModule")).map(([, src]) => src));
+    // `noModule` is for browsers that never see this product.
+    const scripts = [...html.matchAll(/<script[^>]*\ssrc="([^"?]+)[^>]*>/g)].filter(([whole]) => !/nomodule/i.test(whole));
+    const srcs = new Set(scripts.map(([, src]) => src));
     return { name: path.slice(out.length - 1).replace(/\.html$/, ""), srcs };
   });
 const common = [...pages[0].srcs].filter((src) => pages.every((page) => page.srcs.has(src)));

@@ -1,7 +1,7 @@
 "use client";
 
 import Link from "next/link";
-import { Popover } from "radix-ui";
+import * as Popover from "radix-ui/popover";
 import { useId, useMemo, useRef, useState, type KeyboardEvent } from "react";
 
 import { useInferenceSettings, useModels } from "@/api/queries/inference";

@@ -6,14 +6,13 @@ import { useState, type ReactNode } from "react";
 
 import { newQueryClient } from "@/api/query-client";
 import { Toaster } from "./ui/toast";
-import { TooltipProvider } from "./ui/tooltip";
 
 export function Providers({ children }: { children: ReactNode }) {
   const [client] = useState(newQueryClient);
   return (
     <ThemeProvider attribute="data-theme" defaultTheme="system" enableSystem enableColorScheme={false} disableTransitionOnChange>
       <QueryClientProvider client={client}>
-        <TooltipProvider>{children}</TooltipProvider>
+        {children}
         <Toaster />
       </QueryClientProvider>
     </ThemeProvider>

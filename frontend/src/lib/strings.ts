@@ -37,7 +37,7 @@ export const strings = {
     decentralized: "decentralized",
     local: "local",
     demo: "demo",
-    demoModel: "Demo model, no AI",
+    demoBadge: "DEMO",
     unknownPrice: "price unknown",
     free: "$0",
     perMtok: (input: string, output: string) => `${input} / ${output} per Mtok`,

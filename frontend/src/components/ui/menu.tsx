@@ -1,6 +1,6 @@
 "use client";
 
-import { DropdownMenu as Radix } from "radix-ui";
+import * as Radix from "radix-ui/dropdown-menu";
 import type { ReactNode } from "react";
 
 import { cn } from "@/lib/cn";

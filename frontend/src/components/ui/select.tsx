@@ -1,76 +1,64 @@
-"use client";
-
-import { Select as Radix } from "radix-ui";
-import type { ReactNode } from "react";
+import type { ComponentProps } from "react";
 
 import { cn } from "@/lib/cn";
-import { IconChoose } from "./icon";
+import { IconDown } from "./icon";
 
 export interface SelectOption {
   value: string;
-  label: ReactNode;
-  aside?: ReactNode;
+  label: string;
   disabled?: boolean;
 }
 
-/** One of many in a list that opens. Groups carry a heading; `wiring` comes from a Field. */
+/** One of many, as the platform's own list: it is right on every device. Groups may carry a heading; `wiring` comes from a Field. */
 export function Select({
   value,
   onChange,
   groups,
   placeholder,
-  disabled,
   mono,
   className,
   label,
   ...wiring
-}: {
+}: Omit<ComponentProps<"select">, "onChange" | "value"> & {
   value: string | undefined;
   onChange: (value: string) => void;
   groups: { heading?: string; options: SelectOption[] }[];
   placeholder: string;
-  disabled?: boolean;
   mono?: boolean;
-  className?: string;
   label?: string;
-  id?: string;
-  "aria-describedby"?: string;
-  "aria-invalid"?: true;
 }) {
+  const options = (list: SelectOption[]) =>
+    list.map((option) => (
+      <option key={option.value} value={option.value} disabled={option.disabled}>
+        {option.label}
+      </option>
+    ));
   return (
-    <Radix.Root value={value ?? ""} onValueChange={onChange} disabled={disabled}>
-      <Radix.Trigger data-slot="select" className={cn("input", mono && "mono", className)} aria-label={label} {...wiring}>
-        <span className="trunc grow">
-          <Radix.Value placeholder={<span className="muted">{placeholder}</span>} />
-        </span>
-        <IconChoose className="ic-s" aria-hidden="true" />
-      </Radix.Trigger>
-      <Radix.Portal>
-        <Radix.Content
-          position="popper"
-          sideOffset={4}
-          collisionPadding={8}
-          className="pop rise max-h-[min(360px,var(--radix-select-content-available-height))] w-[var(--radix-select-trigger-width)] min-w-[240px] overflow-hidden"
-        >
-          <Radix.Viewport>
-            {groups.map((group, at) => (
-              <Radix.Group key={group.heading ?? at}>
-                {group.heading ? (
-                  <Radix.Label className="px-2 pb-1 pt-1.5 text-[12px] leading-4 text-muted">{group.heading}</Radix.Label>
-                ) : null}
-                {group.options.map((option) => (
-                  <Radix.Item key={option.value} value={option.value} disabled={option.disabled} className="pop-item data-[state=checked]:font-medium">
-                    <span className="trunc grow">
-                      <Radix.ItemText>{option.label}</Radix.ItemText>
-                    </span>
-                    {option.aside ? <span className="mono-s muted whitespace-nowrap">{option.aside}</span> : null}
-                  </Radix.Item>
-                ))}
-              </Radix.Group>
-            ))}
-          </Radix.Viewport>
-        </Radix.Content>
-      </Radix.Portal>
-    </Radix.Root>
+    <span className={cn("relative block min-w-0", className)}>
+      <select
+        data-slot="select"
+        className={cn("input trunc appearance-none !pr-8", mono && "mono")}
+        aria-label={label}
+        value={value ?? ""}
+        onChange={(event) => onChange(event.target.value)}
+        {...wiring}
+      >
+        {value === undefined || value === "" ? (
+          <option value="" disabled>
+            {placeholder}
+          </option>
+        ) : null}
+        {groups.map((group) =>
+          group.heading ? (
+            <optgroup key={group.heading} label={group.heading}>
+              {options(group.options)}
+            </optgroup>
+          ) : (
+            options(group.options)
+          ),
+        )}
+      </select>
+      <IconDown className="ic-s pointer-events-none absolute right-2.5 top-1/2 -translate-y-1/2" aria-hidden="true" />
+    </span>
   );
 }

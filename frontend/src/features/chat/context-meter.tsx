@@ -1,6 +1,6 @@
 "use client";
 
-import { Popover } from "radix-ui";
+import * as Popover from "radix-ui/popover";
 
 import type { components } from "@/api/schema";
 import { Term, Terms } from "@/components/ui/terms";

@@ -3,7 +3,7 @@
 import dynamic from "next/dynamic";
 import Link from "next/link";
 import { useRouter } from "next/navigation";
-import { Dialog as Radix } from "radix-ui";
+import * as Radix from "radix-ui/dialog";
 import { useCallback, useMemo, useRef, useState, useSyncExternalStore } from "react";
 
 import { useAgent } from "@/api/queries/agents";

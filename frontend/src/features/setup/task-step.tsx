@@ -1,11 +1,14 @@
 "use client";
 
 import { useRouter } from "next/navigation";
-import { RadioGroup } from "radix-ui";
+import * as RadioGroup from "radix-ui/radio-group";
 import { useState } from "react";
 
 import { useCreateAgent, useTemplates } from "@/api/queries/agents";
+import { useInferenceSettings, useModels } from "@/api/queries/inference";
 import { ErrorState } from "@/components/error-state";
+import type { AgentTemplate } from "@/api/types";
+import { Badge } from "@/components/ui/badge";
 import { Button } from "@/components/ui/button";
 import { Field, Textarea } from "@/components/ui/input";
 import { SkeletonRows } from "@/components/ui/skeleton";
@@ -22,7 +25,12 @@ export function TaskStep({ onBack }: { onBack: () => void }) {
   const create = useCreateAgent();
   const [picked, setPicked] = useState<string>();
   const [typed, setTyped] = useState<string>();
-  const template = templates.data?.find((one) => one.id === picked) ?? templates.data?.[0];
+  const chosen = useInferenceSettings().data?.default_model;
+  const demo = (useModels().data ?? []).filter((model) => model.kind === "demo").map((model) => model.provider);
+  const isDemo = (one: AgentTemplate) => demo.includes(one.config.model.provider);
+  // Who chose a real model starts with an agent that uses it, who chose the demo with the one that shows it.
+  const wantsDemo = !chosen || demo.some((provider) => chosen.startsWith(`${provider}/`));
+  const template = templates.data?.find((one) => one.id === picked) ?? templates.data?.find((one) => isDemo(one) === wantsDemo) ?? templates.data?.[0];
   const prompt = typed ?? template?.prompt ?? "";
 
   const start = () => {
@@ -53,7 +61,10 @@ export function TaskStep({ onBack }: { onBack: () => void }) {
                 value={one.id}
                 className={cn("sheet px-4 py-3 text-left hover:border-control", one.id === template?.id && "on")}
               >
-                <span className="block text-[14px] font-semibold leading-5">{one.name}</span>
+                <span className="row text-[14px] font-semibold leading-5">
+                  {one.name}
+                  {isDemo(one) ? <Badge look="demo">{strings.kind.demoBadge}</Badge> : null}
+                </span>
                 <span className="small muted block">{one.description}</span>
               </RadioGroup.Item>
             ))}

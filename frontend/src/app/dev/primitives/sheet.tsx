@@ -68,7 +68,7 @@ function Controls() {
               value={choice}
               onChange={setChoice}
               placeholder="Pick one"
-              groups={[{ heading: "Strategies", options: [{ value: "balanced", label: "Balanced", aside: "router picks" }, { value: "cheap", label: "Cheapest" }] }]}
+              groups={[{ heading: "Strategies", options: [{ value: "balanced", label: "Balanced" }, { value: "cheap", label: "Cheapest" }] }]}
             />
           )}
         </Field>
