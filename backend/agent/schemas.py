@@ -504,9 +504,9 @@ class ModelPrice(BaseModel):
     """A price the account sets, in micro-USD per million tokens; null is unknown."""
 
     model: str = Field(min_length=3, max_length=300)
-    input_price: int | None = Field(None, ge=0)
-    output_price: int | None = Field(None, ge=0)
-    cached_price: int | None = Field(None, ge=0)
+    input_price: int | None = Field(None, ge=0, le=10**15)
+    output_price: int | None = Field(None, ge=0, le=10**15)
+    cached_price: int | None = Field(None, ge=0, le=10**15)
 
 
 class InferenceSettings(BaseModel):

@@ -164,7 +164,7 @@ configs = st.builds(
     ).map(tuple),
     routing=st.none() | st.builds(Routing, strategy=st.none() | st.just("balanced")),
     limits=st.builds(
-        Limits, max_steps=st.integers(1, 1000), max_cost_micro_usd=st.none() | st.integers(0, 2**62)
+        Limits, max_steps=st.integers(1, 1000), max_cost_micro_usd=st.none() | st.integers(0, 10**15)
     ),
     permissions=st.dictionaries(
         st.sampled_from(sorted(ACTIONS)),
