@@ -7,6 +7,7 @@ import asyncpg
 import pytest
 
 from backend.cli.place import app_password
+from backend.embedded import process
 from backend.embedded.directory import DataDirectory
 from backend.kit.db import Database, app_dsn
 from backend.kit.migrations import migrate
@@ -33,6 +34,8 @@ async def crew(own_servers: Servers, environment_of: Callable[[Servers], dict[st
     made = Crew(environment_of(own_servers), own_servers.directory.room("logs"), admin)
     yield made
     made.end()
+    for log in sorted(made.logs.glob("*-*.log")):
+        print(f"--- {log.name}\n{process.tail(log, 15)}")
     admin.terminate()
 
 

@@ -103,6 +103,7 @@ class Crew:
         """Wait until a worker takes runs."""
 
         async def said() -> bool:
+            assert worker.child is not None and worker.child.poll() is None, process.tail(worker.log, 30)
             return b"worker is ready" in worker.log.read_bytes()
 
         await until(said, pause=0.05)

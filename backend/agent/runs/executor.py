@@ -227,10 +227,7 @@ class RunExecutor:
         }  # fmt: skip
         live.stream = RunStream(self._writer, run["run_id"], run["epoch"], state)
         if run["losses"] >= _MOST_LOSSES:
-            problem = WorkerLost(f"Its worker was lost {run['losses']} times; perhaps something it does ends the worker.").body()
-            await threads.save_results([], end="failed", problem=problem)
-            live.stream.emit(event("run.finished", status="failed", problem=problem, title=run["title"] or None), ends=True)
-            return
+            live.interrupts.set(WorkerLost(f"Its worker was lost {run['losses']} times; perhaps something it does ends the worker."))
         if run["epoch"] == 1:
             live.stream.emit(event("run.started", run_id=run["run_id"], at=run["started_at"] or clock.now()))
         if run["stop_requested_at"] is not None:
