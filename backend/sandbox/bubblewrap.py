@@ -14,7 +14,6 @@ import re
 import shutil
 import signal
 import socket
-import stat
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from backend.sandbox import profile, seccomp
+from backend.sandbox import interpreter, profile, seccomp
 from backend.sandbox.cgroups import ControlGroups, Groups
 from backend.sandbox.inside import frames
 from backend.sandbox.protocol import (
@@ -88,12 +87,14 @@ class Bubblewrap:
         loop_images: bool = True,
         control_groups: bool = True,
         binary: str = "bwrap",
+        python: Path = interpreter.SYSTEM,
     ) -> None:
         self._volumes = Volumes(root, loop_images)
         self._cgroups = ControlGroups() if control_groups else ControlGroups("", "")
         self._private_targets = private_targets
         self._on_decision = on_decision
         self._binary = binary
+        self._python = python
         # PR_SET_PDEATHSIG fires when the *thread* that forked ends: these live as long as the process.
         self._launcher = ThreadPoolExecutor(4, "sandbox-launcher")
         self._checked: Availability | None = None
@@ -158,6 +159,7 @@ class Bubblewrap:
                 _clear(groups)
             if volume.workspace in names or os.path.ismount(volume.files):
                 cleaned.append(volume.workspace)
+        self._cgroups.remove_stale()
         for name in self._volumes.names(_CHECK):
             with contextlib.suppress(SandboxBusy):
                 self._volumes.destroy(name)
@@ -188,8 +190,9 @@ class Bubblewrap:
             raise
 
     def _launch(self, spec: SandboxSpec, volume: Volume, groups: Groups) -> _Started:
-        python, python_home = _interpreter()
-        args = profile.build(volume.files, spec.limits, seccomp.program(), python_home)
+        python = self._interpreter()
+        modules = profile.supervisor(python.outside)
+        args = profile.build(volume.files, spec.limits, seccomp.program(), modules, python.home)
         ours, theirs = socket.socketpair()
         info_read, info_write = os.pipe()
         errors = os.memfd_create("vibe-errors", os.MFD_CLOEXEC)
@@ -197,7 +200,7 @@ class Bubblewrap:
             args.add("--info-fd", str(info_write))
             options = args.descriptor(b"\0".join(option.encode() for option in args.options) + b"\0")
             door = "off" if spec.network.policy == "off" else "proxy"
-            inside = [python, "-I", "-S", "-B", "-c", profile.START, str(theirs.fileno()), door]
+            inside = [python.inside, "-I", "-S", "-B", "-c", profile.START, str(theirs.fileno()), door]
             process = subprocess.Popen(
                 [*_entrance(groups, volume.uid), self._path(), "--args", str(options), "--", *inside],
                 stdin=subprocess.DEVNULL,
@@ -257,7 +260,9 @@ class Bubblewrap:
             )
         if os.geteuid() == 0 and shutil.which("setpriv") is None:
             raise SandboxUnavailable("setpriv is not installed.", "Install util-linux.")
-        _interpreter()
+
+    def _interpreter(self) -> interpreter.Interpreter:
+        return interpreter.find(self._python, self._volumes.root, self._volumes.as_root)
 
     async def _probe(self) -> Availability:
         try:
@@ -734,22 +739,6 @@ def _entrance(groups: Groups, uid: int | None) -> list[str]:
         'n=$1; shift; while [ $n -gt 0 ]; do echo $$ >"$1" || exit 90; shift; n=$((n-1)); done; exec "$@"'
     )
     return ["/bin/sh", "-c", script, "sh", str(len(files)), *files, *drop]
-
-
-def _interpreter() -> tuple[str, Path | None]:
-    """(path inside, host directory to bind as /opt/python or None). Raises SandboxUnavailable."""
-    system = Path("/usr/bin/python3")
-    if system.exists() and Path(os.path.realpath(system)).is_relative_to("/usr"):
-        return str(system), None
-    home = Path(sys.base_prefix)
-    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    open_to_all = all(parent.stat().st_mode & stat.S_IXOTH for parent in (home, *home.parents))
-    if (home / "bin" / name).exists() and (open_to_all or os.geteuid() != 0):
-        return f"/opt/python/bin/{name}", home
-    raise SandboxUnavailable(
-        "The sandbox's supervisor needs a Python that its own user may read.",
-        "Install the system's Python as /usr/bin/python3, version 3.9 or newer.",
-    )
 
 
 def _version(path: str) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +95,14 @@ class ControlGroups:
     def of(self, name: str) -> Groups:
         """The groups of a box by its name, whether they exist or not."""
         return Groups(name, tuple((h, h.parent / name) for h in self.hierarchies))
+
+    def remove_stale(self) -> None:
+        """Remove empty groups that are a minute old: of boxes whose directory is gone as well."""
+        for hierarchy in self.hierarchies:
+            for directory in _directories(hierarchy.parent):
+                with contextlib.suppress(OSError):  # what lives in one keeps it
+                    if time.time() - directory.stat().st_mtime > 60:
+                        directory.rmdir()
 
     def names(self) -> set[str]:
         """Names of all boxes that have a group."""

@@ -191,3 +191,17 @@ async def test_a_closed_parent_directory_is_named(root: Path) -> None:
     availability = await Bubblewrap(closed / "workspaces").check()
     assert not availability.ok
     assert str(closed) in availability.reason and "VIBE_DATA_DIR" in availability.fix
+
+
+async def test_without_the_systems_python_our_own_runs_the_supervisor(root: Path) -> None:
+    driver = Bubblewrap(root / "own-python", python=Path("/usr/bin/no-such-python"))
+    assert (await driver.check()).ok
+    box = await driver.open(new_spec())
+    await box.write("file", b"content")
+    assert (await box.search("con", glob="f*")).matches[0].text == "content"
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert (
+        await box.exec(f"/opt/python/bin/python{version} -c 'print(1)'; touch /opt/python/new")
+    ).stdout.text() == "1\n"
+    await box.close()
+    await driver.destroy_workspace(box.spec.workspace)
