@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import os
 import shutil
+import sys
 import tempfile
 import time
 import uuid
@@ -143,6 +144,41 @@ async def ends(driver: Bubblewrap, count: int) -> None:
     )
 
 
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from backend.sandbox.bubblewrap import Bubblewrap
+from backend.sandbox.protocol import SandboxSpec
+async def main():
+    box = await Bubblewrap(Path(sys.argv[1])).open(SandboxSpec(sys.argv[2]))
+    await box.exec("for i in 1 2 3 4 5; do setsid -f bash -c 'trap \"\" TERM; sleep 1000; true' " + sys.argv[2] + " >/dev/null 2>&1; done")
+    print("ready", flush=True)
+    await asyncio.sleep(1000)
+asyncio.run(main())
+"""
+
+
+async def kills(driver: Bubblewrap, root: Path, count: int) -> None:
+    """Owners killed with SIGKILL: how long until nothing of the box is left on the machine."""
+    times = []
+    for _ in range(count):
+        workspace = str(uuid.uuid4())
+        holder = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", HOLDER, str(root), workspace, stdout=asyncio.subprocess.PIPE
+        )
+        assert holder.stdout is not None
+        await holder.stdout.readline()
+        holder.kill()
+        began = time.perf_counter()
+        await holder.wait()
+        while any(workspace.encode() in _bytes(p) for p in Path("/proc").glob("[0-9]*/cmdline")):
+            await asyncio.sleep(0.001)
+        times.append(time.perf_counter() - began)
+        await driver.reap()
+        await driver.destroy_workspace(workspace)
+    show("owner killed to nothing left", times, "all <= 2500")
+
+
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
@@ -190,6 +226,7 @@ async def main() -> None:
         await commands(driver, 1000)
         await idle(driver, chosen.boxes)
         await ends(driver, chosen.starts)
+        await kills(driver, root / "workspaces", chosen.starts)
         await bombs(driver)
     finally:
         shutil.rmtree(root)

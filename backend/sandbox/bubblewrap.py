@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -122,18 +122,19 @@ class Bubblewrap:
     async def open(self, spec: SandboxSpec) -> "Box":
         """Start a box. Raises SandboxUnavailable or SandboxBusy."""
         self._require_tools()
-        loop = asyncio.get_running_loop()
-        volume, groups, started = await loop.run_in_executor(self._launcher, self._start, spec)
+        starting = self._launcher.submit(self._start, spec)
+        try:
+            volume, groups, started = await asyncio.wrap_future(starting)
+        except asyncio.CancelledError:
+            if not starting.cancelled():
+                starting.add_done_callback(_abandon)
+            raise
         try:
             connection = await Connection.over(started.control)
+            proxy = await self._door(spec, started.listener)
         except BaseException:
-            started.process.kill()
+            _abandon(starting)
             raise
-        proxy = None
-        if started.listener is not None:
-            proxy = await Proxy.start(
-                started.listener, spec.network, self._private_targets, self._hear(spec.workspace)
-            )
         box = Box(spec, connection, started, volume, groups, proxy)
         try:
             await box.configure(self._cgroups.controllers)
@@ -141,6 +142,16 @@ class Bubblewrap:
             await box.close()
             raise
         return box
+
+    async def _door(self, spec: SandboxSpec, listener: socket.socket | None) -> Proxy | None:
+        if listener is None:
+            return None
+
+        def hear(decision: Decision) -> None:
+            if self._on_decision is not None:
+                self._on_decision(spec.workspace, decision)
+
+        return await Proxy.start(listener, spec.network, self._private_targets, hear)
 
     async def destroy_workspace(self, workspace: str) -> None:
         """Delete a workspace for good."""
@@ -164,13 +175,6 @@ class Bubblewrap:
             with contextlib.suppress(SandboxBusy):
                 self._volumes.destroy(name)
         return cleaned
-
-    def _hear(self, workspace: str) -> Callable[[Decision], None]:
-        def hear(decision: Decision) -> None:
-            if self._on_decision is not None:
-                self._on_decision(workspace, decision)
-
-        return hear
 
     # -- starting (in the launcher's thread)
 
@@ -764,6 +768,20 @@ def _explain(said: str) -> SandboxUnavailable:
     elif "Unknown option" in said:
         fix = "Install bubblewrap 0.8 or newer."
     return SandboxUnavailable(f"bubblewrap could not start a sandbox: {said[:500]}.", fix)
+
+
+def _abandon(starting: "Future[tuple[Volume, Groups, _Started]]") -> None:
+    """Undo a start that nobody waits for any more."""
+    if starting.exception() is None:
+        volume, groups, started = starting.result()
+        started.control.close()
+        if started.listener is not None:
+            started.listener.close()
+        started.process.kill()
+        started.process.wait()
+        os.close(started.first)
+        _clear(groups)
+        volume.release()
 
 
 def _clear(groups: Groups) -> None:

@@ -50,6 +50,7 @@ class SandboxManager:
         self._idle = idle
         self._most = most
         self._slots: dict[str, _Slot] = {}
+        self._opening = 0
         self._closed = False
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -146,11 +147,18 @@ class SandboxManager:
 
     async def _make_room(self) -> None:
         """Stop the box that has been idle longest when there are as many as there may be."""
-        while len(self.live) >= self._most:
-            idle = [slot for slot in self._slots.values() if slot.sandbox is not None and slot.users == 0]
-            if not idle:
+        while len(self.live) + self._opening >= self._most:
+            free = [
+                slot
+                for slot in self._slots.values()
+                if slot.users == 0 and not slot.lock.locked() and slot.sandbox
+            ]
+            if not free:
                 raise TooManySandboxes(f"{self._most} sandboxes are in use on this worker")
-            await self._stop(min(idle, key=lambda slot: slot.last_used))
+            longest = min(free, key=lambda slot: slot.last_used)
+            async with longest.lock:
+                if longest.users == 0:
+                    await self._stop(longest)
 
     async def _sweep(self) -> None:
         looked = time.monotonic()

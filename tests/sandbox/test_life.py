@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from backend.sandbox.bubblewrap import Box, Bubblewrap
-from backend.sandbox.protocol import SandboxDied, SandboxUnavailable
+from backend.sandbox.protocol import Network, SandboxBusy, SandboxDied, SandboxUnavailable
 from tests.sandbox.conftest import new_spec
 
 ROOT = Path(__file__).parents[2]
@@ -137,6 +137,23 @@ async def test_a_box_survives_the_thread_that_asked_for_it(driver: Bubblewrap) -
     assert (await opened[0].exec("sleep 0.1; echo fine")).stdout.text() == "fine\n"
     await opened[0].close()
     await driver.destroy_workspace(opened[0].spec.workspace)
+
+
+@pytest.mark.parametrize("moment", [0.0, 0.005, 0.02, 0.05])
+async def test_a_start_that_is_given_up_leaves_nothing_behind(driver: Bubblewrap, moment: float) -> None:
+    spec = new_spec(network=Network("open"))
+    starting = asyncio.create_task(driver.open(spec))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(starting, moment)
+    while True:
+        try:
+            box = await driver.open(spec)
+            break
+        except SandboxBusy:
+            await asyncio.sleep(0.01)
+    assert (await box.exec("echo fine")).stdout.text() == "fine\n"
+    await box.close()
+    await driver.destroy_workspace(spec.workspace)
 
 
 async def test_a_gigabyte_of_output_stays_out_of_the_hosts_memory(box: Box) -> None:
