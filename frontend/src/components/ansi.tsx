@@ -60,7 +60,6 @@ const classOf = ({ bold, dim, underline, colour }: Style): string =>
   [colour || (dim ? "a-d" : ""), bold ? "a-B" : "", underline ? "a-u" : ""].filter(Boolean).join(" ");
 
 // CSI … final byte · OSC … BEL or ST · any other escape · line feed · carriage return(s) · backspace · other control letters
-// eslint-disable-next-line no-control-regex -- control letters are what this reads
 const control = /\x1b\[([0-9;:?<=>]*)[ -/]*([@-~])|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|\x1b[PX^_][^\x1b]*(?:\x1b\\)?|\x1b[ -/]*.?|(\n)|(\r+\n?)|(\x08)|[\x00-\x08\x0b-\x1f\x7f]/g;
 
 /** Lines of spans. Cursor movement beyond a carriage return is ignored: a full-screen program is not drawn. */

@@ -24,6 +24,14 @@ export const useApprovals = () =>
     getNextPageParam: (page) => page.next_cursor ?? undefined,
   });
 
+/** Every act that a thread's runs asked about, so that decisions stay where they were made. */
+export const useThreadApprovals = (threadId: string) =>
+  useQuery({
+    queryKey: [...approvalKeys.all, "thread", threadId],
+    queryFn: ({ signal }) => data(client.GET("/api/approvals", { params: { query: { thread_id: threadId, limit: 200 } }, signal })),
+    staleTime: 30_000,
+  });
+
 /** A decision is bound to the hash of the act that was shown. */
 export function useDecide() {
   const cache = useQueryClient();

@@ -22,23 +22,33 @@ export const useFolder = (threadId: string, path: string, enabled: boolean) =>
 export const fileUrl = (threadId: string, path: string): string =>
   `/api/threads/${encodeURIComponent(threadId)}/files/content?path=${encodeURIComponent(path)}`;
 
+const readFile = (threadId: string, path: string, signal: AbortSignal): Promise<ArrayBuffer> =>
+  data(
+    client.GET("/api/threads/{thread_id}/files/content", {
+      params: { path: { thread_id: threadId }, query: { path } },
+      parseAs: "arrayBuffer",
+      signal,
+    }),
+  ) as Promise<ArrayBuffer>;
+
 /** A file as text; null when it is not text. */
 export const useFileText = (threadId: string, path: string) =>
   useQuery({
     queryKey: fileKeys.text(threadId, path),
     queryFn: async ({ signal }) => {
-      const bytes = await data(
-        client.GET("/api/threads/{thread_id}/files/content", {
-          params: { path: { thread_id: threadId }, query: { path } },
-          parseAs: "arrayBuffer",
-          signal,
-        }),
-      );
+      const bytes = await readFile(threadId, path, signal);
       try {
-        const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes as ArrayBuffer);
+        const text = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
         return text.includes("\0") ? null : text;
       } catch {
         return null;
       }
     },
+  });
+
+/** A file as bytes with a type: the server sends every file as a download without one. */
+export const useFileBlob = (threadId: string, path: string, type: string) =>
+  useQuery({
+    queryKey: [...fileKeys.all(threadId), "blob", path],
+    queryFn: async ({ signal }) => new Blob([await readFile(threadId, path, signal)], { type }),
   });

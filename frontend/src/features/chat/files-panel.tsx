@@ -1,8 +1,8 @@
 "use client";
 
-import { useState } from "react";
+import { useEffect, useState } from "react";
 
-import { fileUrl, useFileText, useFolder } from "@/api/queries/files";
+import { fileUrl, useFileBlob, useFileText, useFolder } from "@/api/queries/files";
 import type { components } from "@/api/schema";
 import { Coloured } from "@/components/code-block";
 import { ErrorState } from "@/components/error-state";
@@ -97,6 +97,22 @@ function TextPreview({ threadId, path }: { threadId: string; path: string }) {
   );
 }
 
+const imageTypes: Record<string, string> = { svg: "image/svg+xml", jpg: "image/jpeg", ico: "image/x-icon" };
+
+function ImagePreview({ threadId, path, name }: { threadId: string; path: string; name: string }) {
+  const end = name.split(".").at(-1)?.toLowerCase() ?? "";
+  const image = useFileBlob(threadId, path, imageTypes[end] ?? `image/${end}`);
+  const [url, setUrl] = useState<string>();
+  useEffect(() => {
+    if (!image.data) return;
+    const made = URL.createObjectURL(image.data);
+    setUrl(made);
+    return () => URL.revokeObjectURL(made);
+  }, [image.data]);
+  if (image.error) return <ErrorState error={image.error} onRetry={() => void image.refetch()} retrying={image.isFetching} />;
+  return url ? <img className="preview-img" src={url} alt={name} /> : <SkeletonRows rows={3} />;
+}
+
 function Preview({ threadId, path, size, close }: { threadId: string; path: string; size: number | undefined; close: () => void }) {
   const name = path.split("/").at(-1) ?? path;
   const tooLarge = size !== undefined && size > readBytes;
@@ -117,10 +133,8 @@ function Preview({ threadId, path, size, close }: { threadId: string; path: stri
         </span>
       </div>
       <div className="mt-2">
-        {images.test(name) ? (
-          // An exported page has no image service; the file comes from our own origin.
-          // eslint-disable-next-line @next/next/no-img-element
-          <img className="preview-img" src={fileUrl(threadId, path)} alt={name} />
+        {images.test(name) && !tooLarge ? (
+          <ImagePreview threadId={threadId} path={path} name={name} />
         ) : tooLarge ? (
           <p className="small muted">{t.tooLarge(bytes(size))}</p>
         ) : (

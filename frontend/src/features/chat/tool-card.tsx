@@ -92,6 +92,13 @@ function CallState({ entry, state, live }: { entry: ToolEntry; state: ToolState;
   }
 }
 
+/** A shell's result without what its card says already: the exit code, and which stream when there is one only. */
+export function forPeople(name: string, content: string): string {
+  if (!name.startsWith("shell")) return content;
+  const text = content.replace(/^exit code -?\d+(\n|$)/, "");
+  return (text.match(/^--- std(out|err)$/gm) ?? []).length === 1 ? text.replace(/^--- stdout\n/m, "") : text;
+}
+
 /** What a tool printed: its first lines, or while it runs its last ones. */
 function Output({ text, live, whole, cut, logPath, onFile }: { text: string; live: boolean; whole: boolean; cut: boolean; logPath?: string | null; onFile: (path: string) => void }) {
   const shown = useMemo(() => {
@@ -185,7 +192,7 @@ export const ToolCard = memo(function ToolCard({ entry, live, threadNumber, onFi
   const state = toolState(entry);
   const Icon = iconOf(entry.name);
   const { result, approval } = entry;
-  const text = result?.content ?? live?.output ?? "";
+  const text = result ? forPeople(entry.name, result.content) : (live?.output ?? "");
   const lines = useMemo(() => (result ? lineCount(text) : 0), [result, text]);
   const parsed = useMemo(() => (open ? parseArguments(entry.arguments) : undefined), [open, entry.arguments]);
   const denied = state === "output-denied";

@@ -3,6 +3,7 @@
 import { useQueryClient, type QueryClient } from "@tanstack/react-query";
 import { useCallback, useEffect, useMemo, useState } from "react";
 
+import { useThreadApprovals } from "@/api/queries/approvals";
 import { fileKeys } from "@/api/queries/files";
 import { refreshNewest, runKeys, useMessages, useRuns, useSend, type MessagePages } from "@/api/queries/runs";
 import { sessionKeys } from "@/api/queries/session";
@@ -21,6 +22,12 @@ export function runToWatch(runs: readonly Run[]): Run | undefined {
 }
 
 const allMessages = (pages: Pick<MessagePages, "pages"> | undefined): Message[] => pages?.pages.toReversed().flatMap((page) => page.items) ?? [];
+
+/** The stream knows better what it has seen. */
+function mergeApprovals(listed: readonly Approval[], live: readonly Approval[]): readonly Approval[] {
+  const seen = new Set(live.map((approval) => approval.approval_id));
+  return [...listed.filter((approval) => !seen.has(approval.approval_id)), ...live];
+}
 
 /** The list's runs, with what the stream knows better of the one being watched. */
 function withWatched(runs: readonly Run[], state: RunState): Run[] {
@@ -133,7 +140,8 @@ export function useThread(threadId: string) {
 
   const messages = useMemo(() => mergeMessages(allMessages(pages.data), state.messages), [pages.data, state.messages]);
   const runs = useMemo(() => withWatched(runList.data ?? [], state), [runList.data, state]);
-  const approvals: readonly Approval[] = state.approvals;
+  const decided = useThreadApprovals(threadId).data?.items;
+  const approvals = useMemo(() => mergeApprovals(decided ?? [], state.approvals), [decided, state.approvals]);
   const known = useMemo(() => new Set(messages.map((message) => message.message_id)), [messages]);
   const outbox = useOutbox(threadId, known);
 
