@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
@@ -34,6 +34,10 @@ export default async function start(): Promise<() => Promise<void>> {
     const gone = new Promise((done) => child.once("exit", done));
     child.kill("SIGTERM");
     await gone;
+    // What the processes wrote explains a failure better than any picture.
+    const kept = join(root, "frontend/test-results/logs");
+    cpSync(join(data, "logs"), kept, { recursive: true });
+    writeFileSync(join(kept, "printed.txt"), said.join("\n"));
     rmSync(data, { recursive: true, force: true });
   };
 }
