@@ -181,7 +181,7 @@ CREATE INDEX threads_account ON threads (account_id, updated_at DESC, thread_id 
 CREATE INDEX threads_agent ON threads (agent_id);
 
 -- A message is written once, whole. `seq` is null while its turn has not begun; `discarded` leaves it out of the
--- history that the model sees (a rolled back or retried turn). `tokens` are estimated, `tokens_upto` is their sum in the
+-- history that the model sees (a rolled back or retried turn; what a discarded run still writes is discarded too). `tokens` are estimated, `tokens_upto` is their sum in the
 -- thread up to and with this message.
 CREATE TABLE messages (
     message_id    uuid PRIMARY KEY,
@@ -228,6 +228,7 @@ CREATE TABLE runs (
     journal_version   integer NOT NULL DEFAULT 1,
     wake_at           timestamptz NOT NULL DEFAULT now(),
     stop_requested_at timestamptz,
+    discarded         boolean NOT NULL DEFAULT false,
     started_at        timestamptz,
     finished_at       timestamptz,
     waiting_since     timestamptz,

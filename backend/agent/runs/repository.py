@@ -17,12 +17,16 @@ _LIVE = "('queued', 'running', 'waiting_approval')"
 
 
 async def lock_thread(session: Session, thread_id: UUID) -> Row | None:
-    """The thread with its agent's active version, locked against other starters."""
+    """The thread with its agent's active version, locked against other starters.
+
+    No row is locked: workers lock a run before its thread, and whoever stops a run here must be able to do the same.
+    """
     sql = """
+        WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0)))
         SELECT t.thread_id, t.agent_id, t.title, v.version_id, v.number AS version
-        FROM threads t JOIN agents a ON a.agent_id = t.agent_id AND a.deleted_at IS NULL
+        FROM locked, threads t JOIN agents a ON a.agent_id = t.agent_id AND a.deleted_at IS NULL
         JOIN agent_versions v ON v.agent_id = a.agent_id AND v.number = a.active_version
-        WHERE t.thread_id = $1 AND t.deleted_at IS NULL FOR UPDATE OF t"""
+        WHERE t.thread_id = $1 AND t.deleted_at IS NULL"""
     return await session.row(sql, thread_id)
 
 
@@ -38,7 +42,8 @@ async def run_of_message(session: Session, message_id: UUID, thread_id: UUID) ->
 
 _START = f"""
     WITH known AS (SELECT 1 FROM messages WHERE message_id = $1),
-    busy AS (SELECT EXISTS (SELECT 1 FROM runs WHERE thread_id = $2 AND status IN {_LIVE}) AS waits),
+    busy AS (SELECT EXISTS (SELECT 1 FROM runs WHERE thread_id = $2 AND status IN {_LIVE})
+                 OR EXISTS (SELECT 1 FROM messages WHERE thread_id = $2 AND seq IS NULL AND NOT discarded) AS waits),
     head AS (SELECT message_id FROM messages WHERE thread_id = $2 AND NOT discarded AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1),
     place AS (
         UPDATE threads t SET last_seq = last_seq + (NOT waits)::int, tokens = t.tokens + CASE WHEN waits THEN 0 ELSE $5::int END,
@@ -78,9 +83,9 @@ async def add_run(session: Session, run_id: UUID, thread: Row, message_id: UUID,
 # Reading --------------------------------------------------------------------------------------------------------------
 
 
-async def run(session: Session, run_id: UUID, *, lock: bool = False) -> Row | None:
+async def run(session: Session, run_id: UUID) -> Row | None:
     """One run."""
-    return await session.row(f"SELECT {RUN}, r.epoch {_FROM} WHERE r.run_id = $1 {'FOR UPDATE OF r' if lock else ''}", run_id)
+    return await session.row(f"SELECT {RUN}, r.epoch {_FROM} WHERE r.run_id = $1", run_id)
 
 
 async def runs_of_thread(session: Session, thread_id: UUID, limit: int) -> list[Row]:
@@ -116,21 +121,35 @@ async def stop(session: Session, run_id: UUID) -> None:
 
 
 async def settle_input(session: Session, run_id: UUID) -> None:
-    """A message whose run ended before its turn gets its place in the thread, so that the thread shows it."""
-    sql = """
+    """A message whose run ended before its turn gets its place in an idle thread. In a busy one the next turn gives it one: a turn stays in one piece."""
+    sql = f"""
         WITH waiting AS (SELECT m.message_id, m.thread_id, m.tokens FROM messages m JOIN runs r ON r.input_message_id = m.message_id
-                         WHERE r.run_id = $1 AND m.seq IS NULL),
+                         WHERE r.run_id = $1 AND m.seq IS NULL AND NOT m.discarded
+                           AND NOT EXISTS (SELECT 1 FROM runs o WHERE o.thread_id = m.thread_id AND o.status IN {_LIVE})),
              place AS (UPDATE threads t SET last_seq = last_seq + 1, tokens = t.tokens + waiting.tokens FROM waiting WHERE t.thread_id = waiting.thread_id
-                       RETURNING t.last_seq, t.tokens)
-        UPDATE messages m SET seq = place.last_seq, tokens_upto = place.tokens FROM place, waiting WHERE m.message_id = waiting.message_id"""
+                       RETURNING t.last_seq, t.tokens),
+             head AS (SELECT h.message_id FROM messages h, waiting WHERE h.thread_id = waiting.thread_id AND NOT h.discarded AND h.seq IS NOT NULL
+                      ORDER BY h.seq DESC LIMIT 1)
+        UPDATE messages m SET seq = place.last_seq, tokens_upto = place.tokens, parent_id = (SELECT message_id FROM head)
+        FROM place, waiting WHERE m.message_id = waiting.message_id"""
     await session.execute(sql, run_id)
 
 
 async def discard(session: Session, run_id: UUID, *, with_input: bool) -> None:
-    """Leave a run's messages out of the history: what it wrote, and with `with_input` what it answered."""
-    await session.execute(
-        "UPDATE messages SET discarded = true WHERE run_id = $1 OR ($2 AND message_id = (SELECT input_message_id FROM runs WHERE run_id = $1))", run_id, with_input
-    )
+    """Leave a run's messages out of the history: what it wrote and may still write, and with `with_input` what it answered."""
+    sql = """
+        WITH run AS (UPDATE runs SET discarded = true WHERE run_id = $1 RETURNING thread_id, input_message_id),
+             gone AS (UPDATE messages m SET discarded = true FROM run
+                      WHERE (m.run_id = $1 OR ($2 AND m.message_id = run.input_message_id)) AND NOT m.discarded RETURNING m.seq, m.tokens)
+        UPDATE threads t SET tokens = t.tokens - (SELECT coalesce(sum(tokens), 0) FROM gone WHERE seq IS NOT NULL) FROM run WHERE t.thread_id = run.thread_id"""
+    await session.execute(sql, run_id, with_input)
+
+
+async def newest_question(session: Session, thread_id: UUID) -> UUID | None:
+    """The last message of a person in a thread."""
+    sql = "SELECT message_id FROM messages WHERE thread_id = $1 AND role = 'user' AND NOT discarded ORDER BY seq DESC NULLS FIRST, created_at DESC LIMIT 1"
+    found: UUID | None = await session.value(sql, thread_id)
+    return found
 
 
 # Leases ---------------------------------------------------------------------------------------------------------------

@@ -34,6 +34,10 @@ class RunNotOver(Conflict):
     """The run has not ended yet"""
 
 
+class NotTheNewest(Conflict):
+    """Only the newest message can be answered once more"""
+
+
 class AlreadyDecided(Conflict):
     """This was decided already"""
 
@@ -76,26 +80,25 @@ async def _make_way(session: Session, live: list[Row], new: NewRun) -> None:
             return
         case "interrupt" | "rollback":
             for run in live:
-                await _stop(session, run["run_id"])
+                await repository.stop(session, run["run_id"])
+            for run in live:
                 if new.if_busy == "rollback":
                     await repository.discard(session, run["run_id"], with_input=True)
+                await repository.settle_input(session, run["run_id"])
+                enqueue(session, STOP, run_id=run["run_id"])
 
 
 async def stop(session: Session, run_id: UUID) -> Run:
     """Ask a run to stop; its partial answer is kept. Stopping one that has ended changes nothing."""
-    await _stop(session, run_id)
-    return await get(session, run_id)
-
-
-async def _stop(session: Session, run_id: UUID) -> None:
     await repository.stop(session, run_id)
     await repository.settle_input(session, run_id)
     enqueue(session, STOP, run_id=run_id)
+    return await get(session, run_id)
 
 
 async def retry(session: Session, run_id: UUID) -> Run:
     """A new run for the message of one that has ended; what the old one wrote is left out of the history."""
-    old = await repository.run(session, run_id, lock=True)
+    old = await repository.run(session, run_id)
     if old is None:
         raise NotFound("There is no such run.")
     if old["status"] not in TERMINAL:
@@ -105,6 +108,8 @@ async def retry(session: Session, run_id: UUID) -> Run:
         raise NotFound("The thread was deleted.")
     if await repository.live_runs(session, old["thread_id"]):
         raise ThreadBusy("Another message is being answered; wait for its end.")
+    if await repository.newest_question(session, old["thread_id"]) != old["input_message_id"]:
+        raise NotTheNewest("Send the older one again as a new message.")
     await repository.discard(session, run_id, with_input=False)
     row = await repository.add_run(session, uuid7(), thread, old["input_message_id"], old["model"], retry_of=run_id)
     enqueue(session, WAKE, run_id=row["run_id"])

@@ -112,16 +112,24 @@ async def load_run(session: Session, run_id: UUID) -> Row | None:
 
 
 async def begin_turn(session: Session, run_id: UUID, epoch: int, message_id: UUID) -> Row | None:
-    """Give the waiting user message its place in the thread; None when the lease is lost."""
+    """Give the waiting user message its place in the thread, behind those whose runs ended before their turn; None when the lease is lost."""
     sql = """
         WITH own AS (SELECT thread_id FROM runs WHERE run_id = $1 AND epoch = $2 AND status = 'running' FOR UPDATE),
-             waiting AS (SELECT m.message_id, m.tokens FROM messages m, own WHERE m.message_id = $3 AND m.seq IS NULL),
-             place AS (UPDATE threads t SET last_seq = last_seq + 1, tokens = t.tokens + waiting.tokens
-                       FROM own, waiting WHERE t.thread_id = own.thread_id RETURNING t.last_seq, t.tokens),
+             waiting AS (SELECT m.message_id, row_number() OVER turns AS place, lag(m.message_id) OVER turns AS before,
+                                sum(CASE WHEN m.discarded THEN 0 ELSE m.tokens END) OVER turns AS upto
+                         FROM messages m JOIN own USING (thread_id)
+                         WHERE m.seq IS NULL AND (m.message_id = $3 OR NOT m.discarded AND NOT EXISTS (
+                             SELECT 1 FROM runs r WHERE r.input_message_id = m.message_id AND r.status IN ('queued', 'running', 'waiting_approval')))
+                         WINDOW turns AS (ORDER BY m.message_id = $3, m.created_at, m.message_id)),
+             new AS (SELECT count(*) AS places, max(upto) AS tokens FROM waiting),
+             place AS (UPDATE threads t SET last_seq = last_seq + new.places, tokens = t.tokens + new.tokens
+                       FROM own, new WHERE t.thread_id = own.thread_id RETURNING t.last_seq - new.places AS seq0, t.tokens - new.tokens AS tokens0),
              parent AS (SELECT p.message_id FROM messages p, own WHERE p.thread_id = own.thread_id AND NOT p.discarded AND p.seq IS NOT NULL
-                        ORDER BY p.seq DESC LIMIT 1)
-        UPDATE messages m SET seq = place.last_seq, tokens_upto = place.tokens, parent_id = (SELECT message_id FROM parent)
-        FROM place WHERE m.message_id = $3 RETURNING m.seq, m.tokens_upto"""
+                        ORDER BY p.seq DESC LIMIT 1),
+             placed AS (UPDATE messages m SET seq = place.seq0 + waiting.place, tokens_upto = place.tokens0 + waiting.upto,
+                            parent_id = coalesce(waiting.before, (SELECT message_id FROM parent))
+                        FROM place, waiting WHERE m.message_id = waiting.message_id RETURNING m.message_id, m.seq, m.tokens_upto)
+        SELECT seq, tokens_upto FROM placed WHERE message_id = $3"""
     return await session.row(sql, run_id, epoch, message_id)
 
 
@@ -142,13 +150,15 @@ _SAVE_ANSWER = """
             cost_micro_usd = cost_micro_usd + coalesce($6::bigint, 0), cost_known = cost_known AND $6::bigint IS NOT NULL,
             status = coalesce($7, status), problem = $8::jsonb, finished_at = CASE WHEN $7::text IS NULL THEN NULL ELSE clock_timestamp() END,
             lease_owner = CASE WHEN $7::text IS NULL THEN lease_owner END, lease_until = CASE WHEN $7::text IS NULL THEN lease_until END
-        WHERE run_id = $1 AND epoch = $2 AND status = 'running' RETURNING thread_id, account_id
+        WHERE run_id = $1 AND epoch = $2 AND status = 'running' RETURNING thread_id, account_id, discarded
     ), place AS (
-        UPDATE threads t SET last_seq = last_seq + 1, tokens = t.tokens + $9, updated_at = clock_timestamp() FROM own
+        UPDATE threads t SET last_seq = last_seq + 1, tokens = t.tokens + CASE WHEN own.discarded THEN 0 ELSE $9::int END, updated_at = clock_timestamp() FROM own
         WHERE t.thread_id = own.thread_id RETURNING t.last_seq, t.tokens
     ), answer AS (
-        INSERT INTO messages (message_id, thread_id, account_id, run_id, parent_id, seq, role, content, reasoning, tool_calls, status, receipt, tokens, tokens_upto)
-        SELECT $10, own.thread_id, own.account_id, $1, $11, place.last_seq, 'assistant', $12, $13, $14::jsonb, $15, $16::jsonb, $9, place.tokens
+        INSERT INTO messages (message_id, thread_id, account_id, run_id, parent_id, seq, role, content, reasoning, tool_calls, status, receipt, tokens, tokens_upto,
+                              discarded)
+        SELECT $10, own.thread_id, own.account_id, $1, $11, place.last_seq, 'assistant', $12, $13, $14::jsonb, $15, $16::jsonb, $9, place.tokens,
+               own.discarded
         FROM own, place RETURNING message_id, seq, created_at
     ), journal AS (
         INSERT INTO run_steps (step_id, run_id, account_id, number, kind, name, call_id, message_id, effect, status, request_hash, idempotency_key, epoch,
@@ -201,19 +211,21 @@ async def save_answer(
 
 _SAVE_RESULTS = """
     WITH own AS (
-        SELECT thread_id, account_id FROM runs WHERE run_id = $1 AND epoch = $2 AND status = 'running' FOR UPDATE
+        SELECT thread_id, account_id, discarded FROM runs WHERE run_id = $1 AND epoch = $2 AND status = 'running' FOR UPDATE
     ), rows AS (
         SELECT m.*, row_number() OVER (ORDER BY m.n) AS place, sum(m.tokens) OVER (ORDER BY m.n) AS upto
         FROM jsonb_to_recordset($3::jsonb) AS m(n int, message_id uuid, parent_id uuid, tool_call_id text, tool_name text, content text, status text,
              receipt jsonb, tokens int, step text, started_at timestamptz)
+    ), new AS (
+        SELECT (SELECT count(*) FROM rows) AS places, CASE WHEN own.discarded THEN 0 ELSE (SELECT coalesce(sum(tokens), 0) FROM rows) END AS tokens FROM own
     ), place AS (
-        UPDATE threads t SET last_seq = last_seq + (SELECT count(*) FROM rows), tokens = t.tokens + (SELECT coalesce(sum(tokens), 0) FROM rows),
-            updated_at = clock_timestamp()
-        FROM own WHERE t.thread_id = own.thread_id RETURNING t.last_seq - (SELECT count(*) FROM rows) AS seq0, t.tokens - (SELECT coalesce(sum(tokens), 0) FROM rows) AS tokens0
+        UPDATE threads t SET last_seq = last_seq + new.places, tokens = t.tokens + new.tokens, updated_at = clock_timestamp()
+        FROM own, new WHERE t.thread_id = own.thread_id RETURNING t.last_seq - new.places AS seq0, t.tokens - new.tokens AS tokens0
     ), results AS (
-        INSERT INTO messages (message_id, thread_id, account_id, run_id, parent_id, seq, role, content, tool_call_id, tool_name, status, receipt, tokens, tokens_upto)
+        INSERT INTO messages (message_id, thread_id, account_id, run_id, parent_id, seq, role, content, tool_call_id, tool_name, status, receipt, tokens, tokens_upto,
+                              discarded)
         SELECT rows.message_id, own.thread_id, own.account_id, $1, rows.parent_id, place.seq0 + rows.place, 'tool', rows.content, rows.tool_call_id, rows.tool_name,
-               rows.status, rows.receipt, rows.tokens, place.tokens0 + rows.upto
+               rows.status, rows.receipt, rows.tokens, place.tokens0 + rows.upto, own.discarded
         FROM own, place, rows RETURNING message_id, seq, created_at
     ), journal AS (
         UPDATE run_steps s SET status = rows.step, started_at = coalesce(s.started_at, rows.started_at), finished_at = clock_timestamp(), message_id = rows.message_id
