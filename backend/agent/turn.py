@@ -62,7 +62,6 @@ class Turn:
         self.steps: int = run["steps"]
         self.spent: int = run["cost_micro_usd"]
         self.dropped_before = run["thread_tokens"] > sum(row["tokens"] for row in history)
-        self._title: str = run["title"]
         self._totals = {key: run[key] for key in ("input_tokens", "output_tokens", "cached_tokens", "cost_micro_usd", "cost_known")}
 
     @property
@@ -167,7 +166,7 @@ class Turn:
         self.emit("usage.updated", steps=self.steps, **totals)
 
     def _finished(self, status: str, problem: dict[str, Any] | None) -> None:
-        self.stream.emit(event("run.finished", status=status, problem=problem, title=self._title or None), ends=True)
+        self.stream.emit(event("run.finished", status=status, problem=problem, title=self.thread_manager.title or None), ends=True)
 
 
 def usage_view(usage: Usage) -> dict[str, Any]:

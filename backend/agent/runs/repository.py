@@ -5,10 +5,9 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from backend.agent.thread.repository import RUN
 from backend.kit.db import Database, Row, Session
 
-RUN = """r.run_id, r.thread_id, r.agent_id, v.number AS version, r.status, r.model, r.input_message_id, r.retry_of, r.stop_requested_at IS NOT NULL AS stop_requested,
-    r.problem, r.steps, r.losses, r.input_tokens, r.output_tokens, r.cached_tokens, r.cost_micro_usd, r.cost_known, r.created_at, r.started_at, r.finished_at"""
 _FROM = "FROM runs r JOIN agent_versions v USING (version_id)"
 _LIVE = "('queued', 'running', 'waiting_approval')"
 
@@ -136,20 +135,10 @@ async def settle_input(session: Session, run_id: UUID) -> None:
 
 
 async def discard(session: Session, run_id: UUID, *, with_input: bool) -> None:
-    """Leave a run's messages out of the history: what it wrote and may still write, and with `with_input` what it answered."""
-    sql = """
-        WITH run AS (UPDATE runs SET discarded = true WHERE run_id = $1 RETURNING thread_id, input_message_id),
-             gone AS (UPDATE messages m SET discarded = true FROM run
-                      WHERE (m.run_id = $1 OR ($2 AND m.message_id = run.input_message_id)) AND NOT m.discarded RETURNING m.seq, m.tokens)
-        UPDATE threads t SET tokens = t.tokens - (SELECT coalesce(sum(tokens), 0) FROM gone WHERE seq IS NOT NULL) FROM run WHERE t.thread_id = run.thread_id"""
+    """Leave a run's messages out of the history: what it wrote and will write, and with `with_input` what it answered."""
+    await session.execute("UPDATE runs SET rolled_back = true WHERE run_id = $1", run_id)
+    sql = "UPDATE messages SET discarded = true WHERE run_id = $1 OR ($2 AND message_id = (SELECT input_message_id FROM runs WHERE run_id = $1))"
     await session.execute(sql, run_id, with_input)
-
-
-async def newest_question(session: Session, thread_id: UUID) -> UUID | None:
-    """The last message of a person in a thread."""
-    sql = "SELECT message_id FROM messages WHERE thread_id = $1 AND role = 'user' AND NOT discarded ORDER BY seq DESC NULLS FIRST, created_at DESC LIMIT 1"
-    found: UUID | None = await session.value(sql, thread_id)
-    return found
 
 
 # Leases ---------------------------------------------------------------------------------------------------------------

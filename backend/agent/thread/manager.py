@@ -28,13 +28,17 @@ class ThreadManager:
         self._database = database
         self._account_id = account_id
         self.next_run: UUID | None = None  # that waits for this one's end
+        self.title = ""  # of the thread, as it was at the run's end
 
     async def load(self, history_from: Callable[[Mapping[str, Any]], int]) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
-        """The run with all that running it needs, and the thread's newest messages, oldest first, from where `history_from` says.
+        """The run with all that running it needs, and the thread's newest messages, oldest first: from where `history_from` says, and of this run all.
 
         A message that waited for its turn gets its place in the thread.
         """
         async with self._database.transaction(self._account_id) as session:
+            if self.epoch > 1:
+                await repository.resume_waiting(session, self.run_id)
+                await repository.expire_approvals(session, self.run_id)
             run = await repository.load_run(session, self.run_id)
             if run is None or run["epoch"] != self.epoch:
                 raise LeaseLost
@@ -44,10 +48,7 @@ class ThreadManager:
                 if place is None:
                     raise LeaseLost
                 loaded["input_seq"], loaded["thread_tokens"] = place["seq"], place["tokens_upto"]
-            if self.epoch > 1:
-                await repository.resume_waiting(session, self.run_id)
-                await repository.expire_approvals(session, self.run_id)
-            rows = await repository.history(session, self.thread_id, history_from(loaded), _WINDOW_ROWS)
+            rows = await repository.history(session, self.thread_id, history_from(loaded), _WINDOW_ROWS, self.run_id, run["input_message_id"])
             return loaded, [dict(row) for row in rows]
 
     async def journal(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -71,7 +72,7 @@ class ThreadManager:
 
         saved = await self._patiently(write)
         message["seq"], message["created_at"] = saved["seq"], saved["created_at"]
-        self.next_run = saved.get("next_run")
+        self.next_run, self.title = saved.get("next_run"), saved.get("title", "")
 
     async def save_results(self, results: list[dict[str, Any]], *, end: str | None = None, problem: dict[str, Any] | None = None) -> None:
         """Write tool results in order, and with `end` the run's end. Fills in `seq` and `created_at`."""
@@ -85,7 +86,8 @@ class ThreadManager:
             if end is not None:
                 if not await repository.end_run(session, self.run_id, self.epoch, end, problem):
                     raise LeaseLost
-                self.next_run = await repository.next_run(session, self.thread_id)
+                after = await repository.after_run(session, self.thread_id)
+                self.next_run, self.title = after["next_run"], after["title"]
             return saved
 
         rows = {row["message_id"]: row for row in await self._patiently(write)}

@@ -15,8 +15,12 @@ from backend.kit.db import Row, Session
 
 _THREAD = """
     SELECT t.thread_id, t.agent_id, a.name AS agent_name, t.number, t.title, t.created_at, t.updated_at,
-           u.input_tokens, u.output_tokens, u.cost_micro_usd, u.cost_known
+           u.input_tokens, u.output_tokens, u.cost_micro_usd, u.cost_known, live.run AS active_run
     FROM threads t JOIN agents a USING (agent_id)
+    LEFT JOIN LATERAL (SELECT to_jsonb(r) || jsonb_build_object('version', v.number, 'stop_requested', r.stop_requested_at IS NOT NULL) AS run
+                       FROM runs r JOIN agent_versions v USING (version_id)
+                       WHERE r.thread_id = t.thread_id AND r.status IN ('queued', 'running', 'waiting_approval')
+                       ORDER BY r.status = 'queued', r.created_at LIMIT 1) live ON true
     LEFT JOIN LATERAL (SELECT sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens,
                               sum(cost_micro_usd)::bigint AS cost_micro_usd, bool_and(cost_known) AS cost_known
                        FROM runs WHERE runs.thread_id = t.thread_id) u ON true
@@ -61,6 +65,28 @@ async def delete_thread(session: Session, thread_id: UUID) -> bool:
     return await session.execute("UPDATE threads SET deleted_at = now() WHERE thread_id = $1 AND deleted_at IS NULL", thread_id) == 1
 
 
+async def stop_runs(session: Session, thread_id: UUID) -> list[UUID]:
+    """Ask a thread's live runs to stop; those that never began end here. Returns the ones that a worker has to end."""
+    sql = """UPDATE runs SET stop_requested_at = coalesce(stop_requested_at, clock_timestamp()),
+            wake_at = CASE WHEN status = 'waiting_approval' THEN clock_timestamp() ELSE wake_at END,
+            status = CASE WHEN status = 'queued' THEN 'stopped' ELSE status END,
+            finished_at = CASE WHEN status = 'queued' THEN clock_timestamp() ELSE finished_at END
+        WHERE thread_id = $1 AND status IN ('queued', 'running', 'waiting_approval') RETURNING run_id, status"""
+    return [row["run_id"] for row in await session.fetch(sql, thread_id) if row["status"] != "stopped"]
+
+
+RUN = """r.run_id, r.thread_id, r.agent_id, v.number AS version, r.status, r.model, r.input_message_id, r.retry_of, r.stop_requested_at IS NOT NULL AS stop_requested,
+    r.problem, r.steps, r.losses, r.input_tokens, r.output_tokens, r.cached_tokens, r.cost_micro_usd, r.cost_known, r.created_at, r.started_at, r.finished_at"""
+
+
+async def active_runs(session: Session, thread_ids: Sequence[UUID]) -> list[Row]:
+    """Of each thread the run that is under way, else the one that waits longest."""
+    sql = f"""SELECT DISTINCT ON (r.thread_id) {RUN} FROM runs r JOIN agent_versions v USING (version_id)
+        WHERE r.thread_id = ANY ($1) AND r.status IN ('queued', 'running', 'waiting_approval')
+        ORDER BY r.thread_id, r.status = 'queued', r.created_at, r.run_id"""
+    return await session.fetch(sql, list(thread_ids))
+
+
 # Messages -------------------------------------------------------------------------------------------------------------
 
 MESSAGE = """message_id, thread_id, run_id, parent_id, seq, role, content, reasoning, tool_calls, tool_call_id, tool_name, status, receipt,
@@ -81,12 +107,12 @@ async def run_messages(session: Session, run_id: UUID, input_message_id: UUID) -
     return await session.fetch(sql, run_id, input_message_id)
 
 
-async def history(session: Session, thread_id: UUID, tokens_from: int, limit: int) -> list[Row]:
-    """The newest messages of a thread whose place in the running token count lies above `tokens_from`, oldest first."""
+async def history(session: Session, thread_id: UUID, tokens_from: int, limit: int, run_id: UUID, input_message_id: UUID) -> list[Row]:
+    """The newest messages of a thread whose place in the running token count lies above `tokens_from`, oldest first; of this run and its question all."""
     sql = f"""SELECT * FROM (SELECT {MESSAGE}, tokens, tokens_upto FROM messages
             WHERE thread_id = $1 AND NOT discarded AND seq IS NOT NULL ORDER BY seq DESC LIMIT $3) newest
-        WHERE tokens_upto > $2 ORDER BY seq"""
-    return await session.fetch(sql, thread_id, tokens_from, limit)
+        WHERE tokens_upto > $2 OR run_id = $4 OR message_id = $5 ORDER BY seq"""
+    return await session.fetch(sql, thread_id, tokens_from, limit, run_id, input_message_id)
 
 
 # The journal ----------------------------------------------------------------------------------------------------------
@@ -153,7 +179,7 @@ _SAVE_ANSWER = """
         WHERE run_id = $1 AND epoch = $2 AND status = 'running' RETURNING thread_id, account_id, discarded
     ), place AS (
         UPDATE threads t SET last_seq = last_seq + 1, tokens = t.tokens + CASE WHEN own.discarded THEN 0 ELSE $9::int END, updated_at = clock_timestamp() FROM own
-        WHERE t.thread_id = own.thread_id RETURNING t.last_seq, t.tokens
+        WHERE t.thread_id = own.thread_id RETURNING t.last_seq, t.tokens, t.title
     ), answer AS (
         INSERT INTO messages (message_id, thread_id, account_id, run_id, parent_id, seq, role, content, reasoning, tool_calls, status, receipt, tokens, tokens_upto,
                               discarded)
@@ -169,7 +195,8 @@ _SAVE_ANSWER = """
              request_hash text, idempotency_key text, usage jsonb, cost_micro_usd bigint, detail jsonb, started_at timestamptz, finished_at timestamptz)
     )
     SELECT message_id, seq, created_at, CASE WHEN $7::text IS NOT NULL THEN
-        (SELECT q.run_id FROM runs q, own WHERE q.thread_id = own.thread_id AND q.status = 'queued' ORDER BY q.created_at, q.run_id LIMIT 1) END AS next_run
+        (SELECT q.run_id FROM runs q, own WHERE q.thread_id = own.thread_id AND q.status = 'queued' ORDER BY q.created_at, q.run_id LIMIT 1) END AS next_run,
+        (SELECT title FROM place) AS title
     FROM answer"""
 
 
@@ -293,10 +320,13 @@ async def resume_waiting(session: Session, run_id: UUID) -> None:
     await session.execute(sql, run_id)
 
 
-async def next_run(session: Session, thread_id: UUID) -> UUID | None:
-    """The run that waits longest in a thread."""
-    found: UUID | None = await session.value("SELECT run_id FROM runs WHERE thread_id = $1 AND status = 'queued' ORDER BY created_at, run_id LIMIT 1", thread_id)
-    return found
+async def after_run(session: Session, thread_id: UUID) -> Row:
+    """The thread's title, and the run that waits longest in it."""
+    sql = """SELECT title, (SELECT run_id FROM runs WHERE runs.thread_id = $1 AND status = 'queued' ORDER BY created_at, run_id LIMIT 1) AS next_run
+        FROM threads WHERE thread_id = $1"""
+    row = await session.row(sql, thread_id)
+    assert row is not None
+    return row
 
 
 async def placed(session: Session, message_ids: Sequence[UUID]) -> list[Row]:

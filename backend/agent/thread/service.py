@@ -1,16 +1,18 @@
 """Threads and what stands in them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from backend.agent.schemas import Message, MessagePage, NewThread, Thread, ThreadUsage
+from backend.agent.schemas import Message, MessagePage, NewThread, Run, Thread, ThreadUsage
 from backend.agent.thread import repository
-from backend.kit.db import Row, Session
+from backend.kit.db import Row, Session, enqueue
 from backend.kit.ids import uuid7
 from backend.kit.pages import Page, decode_cursor, encode_cursor
 from backend.kit.problems import NotFound
+
+STOP_RUN = "agent.stop"
 
 
 async def create(session: Session, new: NewThread) -> Thread:
@@ -28,7 +30,7 @@ async def get(session: Session, thread_id: UUID) -> Thread:
     row = await repository.thread(session, thread_id)
     if row is None:
         raise NotFound("There is no such thread.")
-    return _thread(row)
+    return (await _threads(session, [row]))[0]
 
 
 async def page(session: Session, agent_id: UUID | None, cursor: str | None, limit: int) -> Page[Thread]:
@@ -38,7 +40,7 @@ async def page(session: Session, agent_id: UUID | None, cursor: str | None, limi
         at, last = decode_cursor(cursor, 2)
         before = (datetime.fromisoformat(at), UUID(last))
     rows = await repository.threads(session, agent_id, before, limit + 1)
-    items = [_thread(row) for row in rows[:limit]]
+    items = await _threads(session, rows[:limit])
     more = encode_cursor(items[-1].updated_at.isoformat(), items[-1].thread_id) if len(rows) > limit else None
     return Page(items=items, next_cursor=more)
 
@@ -51,9 +53,12 @@ async def rename(session: Session, thread_id: UUID, title: str) -> Thread:
 
 
 async def delete(session: Session, thread_id: UUID) -> None:
-    """Take a thread out of sight."""
+    """Take a thread out of sight and stop its runs."""
+    live = await repository.stop_runs(session, thread_id)
     if not await repository.delete_thread(session, thread_id):
         raise NotFound("There is no such thread.")
+    for run_id in live:
+        enqueue(session, STOP_RUN, run_id=run_id)
 
 
 async def messages(session: Session, thread_id: UUID, before_seq: int | None, limit: int) -> MessagePage:
@@ -69,10 +74,16 @@ def _message(row: Row) -> dict[str, Any]:
     return dict(row) | {"tool_calls": row["tool_calls"] or []}
 
 
-def _thread(row: Mapping[str, Any]) -> Thread:
+async def _threads(session: Session, rows: Sequence[Row]) -> list[Thread]:
+    """Threads with the run that is under way in each."""
+    active = {run["thread_id"]: Run.model_validate(dict(run)) for run in await repository.active_runs(session, [row["thread_id"] for row in rows])}
+    return [_thread(row, active.get(row["thread_id"])) for row in rows]
+
+
+def _thread(row: Mapping[str, Any], active_run: Run | None) -> Thread:
     names = ("input_tokens", "output_tokens", "cost_micro_usd", "cost_known")
     usage = ThreadUsage(**{name: row[name] for name in names}) if row["input_tokens"] is not None else None
-    return Thread(**{name: row[name] for name in _OWN}, usage=usage)
+    return Thread(**{name: row[name] for name in _OWN}, active_run=active_run, usage=usage)
 
 
 _OWN = ("thread_id", "agent_id", "agent_name", "number", "title", "created_at", "updated_at")
