@@ -196,7 +196,8 @@ class Bubblewrap:
     def _launch(self, spec: SandboxSpec, volume: Volume, groups: Groups) -> _Started:
         python = self._interpreter()
         modules = profile.supervisor(python.outside)
-        args = profile.build(volume.files, spec.limits, seccomp.program(), modules, python.home)
+        filter_ = seccomp.program(small_segments="memory" not in self._cgroups.controllers)
+        args = profile.build(volume.files, spec.limits, filter_, modules, python.home)
         ours, theirs = socket.socketpair()
         info_read, info_write = os.pipe()
         errors = os.memfd_create("vibe-errors", os.MFD_CLOEXEC)

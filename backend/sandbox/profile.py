@@ -126,6 +126,9 @@ def build(
         args.data(content, f"/etc/{name}")
     # A box's root owns /proc/sys of the kernel as uid 0 does: bound read-only on itself it is closed for all.
     args.add("--proc", "/proc", "--ro-bind", "/proc/sys", "/proc/sys")
+    for name in ("cmdline", "kallsyms", "kcore", "keys"):  # the machine's own business
+        if os.path.exists(f"/proc/{name}"):
+            args.add("--ro-bind", "/dev/null", f"/proc/{name}")
     args.add("--dev", "/dev", "--size", str(limits.tmp_mb << 20), "--tmpfs", "/dev/shm")
     args.add(
         "--size",

@@ -27,6 +27,7 @@ class Machine:
     socket: int
     socketpair: int
     ioctl: int
+    shmget: int
     denied: tuple[int, ...]
 
 
@@ -72,9 +73,11 @@ _AARCH64 = (
 )
 
 MACHINES = {
-    "x86_64": Machine(0xC000003E, clone=56, socket=41, socketpair=53, ioctl=16, denied=(*_X86_64, *_COMMON)),
+    "x86_64": Machine(
+        0xC000003E, clone=56, socket=41, socketpair=53, ioctl=16, shmget=29, denied=(*_X86_64, *_COMMON)
+    ),
     "aarch64": Machine(
-        0xC00000B7, clone=220, socket=198, socketpair=199, ioctl=29, denied=(*_AARCH64, *_COMMON)
+        0xC00000B7, clone=220, socket=198, socketpair=199, ioctl=29, shmget=194, denied=(*_AARCH64, *_COMMON)
     ),
 }
 
@@ -82,14 +85,15 @@ _UNIX, _INET, _INET6, _NETLINK = 1, 2, 10, 16
 _PROTOCOLS = (0, 1, 6, 17, 58)  # any, ICMP, TCP, UDP, ICMPv6
 _TIOCSTI, _TIOCLINUX, _TIOCSETD = 0x5412, 0x541C, 0x5423
 _CLONE3 = 435
+_SEGMENT = 64 * 1024
 
 
 def _op(code: int, value: int, yes: int = 0, no: int = 0) -> bytes:
     return struct.pack("=HBBI", code, yes, no, value)
 
 
-def _argument(number: int) -> bytes:
-    return _op(_LOAD, 16 + 8 * number)
+def _argument(number: int, *, high: bool = False) -> bytes:
+    return _op(_LOAD, 16 + 8 * number + 4 * high)
 
 
 def _fail(number: int) -> bytes:
@@ -117,8 +121,9 @@ def _socket_rules() -> list[bytes]:
     ]
 
 
-def program(machine: str | None = None) -> bytes:
-    """The filter's bytes for `bwrap --seccomp`; KeyError on an architecture without a table."""
+def program(machine: str | None = None, *, small_segments: bool = False) -> bytes:
+    """The filter's bytes for `bwrap --seccomp`; KeyError on an architecture without a table. `small_segments` bounds
+    shared memory segments: they outlive their processes, and only a control group counts them."""
     m = MACHINES[machine or platform.machine()]
     code = [_op(_LOAD, _ARCH), _op(_JEQ, m.audit, 1, 0), _op(_RET, _KILL), _op(_LOAD, _NR)]
     if m.audit == MACHINES["x86_64"].audit:
@@ -128,16 +133,16 @@ def program(machine: str | None = None) -> bytes:
         code += [_op(_JEQ, number, 0, 1), _fail(errno.EPERM)]
     clone = [_argument(0), _op(_JSET, _NAMESPACES, 0, 1), _fail(errno.EPERM), _op(_RET, _ALLOW)]
     pair = [_argument(0), _op(_JEQ, _UNIX, 0, 1), _op(_RET, _ALLOW), _fail(errno.EAFNOSUPPORT)]
+    segment = [_argument(1, high=True), _op(_JEQ, 0, 1, 0), _fail(errno.ENOMEM), _argument(1)]
+    segment += [_op(_JGE, _SEGMENT + 1, 0, 1), _fail(errno.ENOMEM), _op(_RET, _ALLOW)]
     terminal = [_argument(1)]
     for request in (_TIOCSTI, _TIOCLINUX, _TIOCSETD):
         terminal += [_op(_JEQ, request, 0, 1), _fail(errno.EPERM)]
     terminal.append(_op(_RET, _ALLOW))
-    for number, rules in (
-        (m.clone, clone),
-        (m.socket, _socket_rules()),
-        (m.socketpair, pair),
-        (m.ioctl, terminal),
-    ):
+    rules_of = {m.clone: clone, m.socket: _socket_rules(), m.socketpair: pair, m.ioctl: terminal}
+    if small_segments:
+        rules_of[m.shmget] = segment
+    for number, rules in rules_of.items():
         code += [_op(_JEQ, number, 0, len(rules)), *rules]
     code.append(_op(_RET, _ALLOW))
     return b"".join(code)

@@ -309,6 +309,17 @@ tell({p: attempt(write, p) for p in paths if os.path.exists(p)})""",
     assert len(answers) >= 6
 
 
+async def test_what_the_kernel_was_started_with_is_not_told(box: Box) -> None:
+    script = (
+        "tell([attempt(first, p) for p in ('/proc/cmdline', '/proc/kallsyms', '/proc/keys', '/proc/kmsg')])"
+    )
+    assert set(await inside(box, script)) <= {"", "EACCES", "ENOENT"}
+
+
+async def test_a_crash_starts_no_handler_on_the_machine(box: Box) -> None:
+    assert await inside(box, "import resource; tell(resource.getrlimit(resource.RLIMIT_CORE))") == [1, 1]
+
+
 async def test_no_program_gives_more_rights(box: Box) -> None:
     script = """
 answers = dict(setuid=attempt(os.setuid, 0), setgid=attempt(os.setgid, 0), groups=attempt(os.setgroups, [0]), mknod=attempt(os.mknod, "/tmp/node", 0o60600, os.makedev(7, 0)),

@@ -156,6 +156,7 @@ async def test_a_start_that_is_given_up_leaves_nothing_behind(driver: Bubblewrap
     await driver.destroy_workspace(spec.workspace)
 
 
+@pytest.mark.parametrize("driver", ["hard"], indirect=True)
 async def test_a_gigabyte_of_output_stays_out_of_the_hosts_memory(box: Box) -> None:
     def resident() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -78,6 +78,12 @@ async def test_memory_shared_out_over_many_processes_counts_together(box: Box) -
     assert (await box.exec("pkill python3; echo fine")).stdout.text() == "fine\n"
 
 
+async def test_memory_shared_between_processes_counts_once(box: Box) -> None:
+    script = "import mmap, os, time\nm = mmap.mmap(-1, 100 << 20)\nfor _ in range(6): os.fork() or (m.write(bytes(100 << 20)), time.sleep(0.5), os._exit(0))\nfor _ in range(6): os.wait()"
+    result = await box.exec(["/usr/bin/python3", "-c", script], timeout=40)
+    assert (result.status, result.exit_code) == ("ok", 0)
+
+
 async def test_files_in_memory_are_bounded(box: Box) -> None:
     result = await box.exec(
         "for d in /tmp /dev/shm /dev /; do head -c 100M /dev/zero > $d/fill 2>/dev/null; stat -c %s $d/fill 2>/dev/null; done"

@@ -10,14 +10,16 @@ from backend.sandbox import seccomp
 ALLOW, KILL = 0x7FFF0000, 0x80000000
 
 
-def run(machine: str, number: int, *arguments: int, audit: int | None = None) -> int:
+def run(machine: str, number: int, *arguments: int, audit: int | None = None, small: bool = False) -> int:
     """What the kernel would do with a system call: ALLOW, KILL or an errno."""
     m = seccomp.MACHINES[machine]
     filled = (*arguments, 0, 0, 0, 0, 0, 0)[:6]
     data = struct.pack(
         "=IIQ6Q", number, m.audit if audit is None else audit, 0, *(a & (1 << 64) - 1 for a in filled)
     )
-    code: list[tuple[int, int, int, int]] = list(struct.iter_unpack("=HBBI", seccomp.program(machine)))
+    code: list[tuple[int, int, int, int]] = list(
+        struct.iter_unpack("=HBBI", seccomp.program(machine, small_segments=small))
+    )
     at = accumulator = 0
     while True:
         kind, yes, no, value = code[at]
@@ -90,6 +92,16 @@ def test_sockets_are_made_by_family_and_protocol(
     machine: str, arguments: tuple[int, ...], answer: int
 ) -> None:
     assert run(machine, CALLS["socket"][machine == "aarch64"], *arguments) == answer
+
+
+@pytest.mark.parametrize(("machine", "shmget"), [("x86_64", 29), ("aarch64", 194)])
+def test_large_segments_of_shared_memory_are_refused_where_nothing_counts_them(
+    machine: str, shmget: int
+) -> None:
+    assert run(machine, shmget, 0, 1 << 30) == ALLOW
+    assert run(machine, shmget, 0, 65536, small=True) == ALLOW
+    for size in (65537, 1 << 30, 1 << 32, 1 << 40):
+        assert run(machine, shmget, 0, size, small=True) == errno.ENOMEM
 
 
 def test_another_abi_is_killed() -> None:

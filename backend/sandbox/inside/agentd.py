@@ -39,7 +39,7 @@ from backend.sandbox.inside.frames import (
     WORKSPACE,
     Problem,
 )
-from backend.sandbox.inside.processes import exit_code, tree, usage
+from backend.sandbox.inside.processes import exact_memory, exit_code, tree, usage
 
 FORGET_AFTER = 64
 GRACE = 0.2
@@ -156,7 +156,10 @@ class Supervisor:
         descriptors = min(8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
         limits = [
             (resource.RLIMIT_NPROC, processes),
-            (resource.RLIMIT_CORE, 0),
+            (
+                resource.RLIMIT_CORE,
+                1,
+            ),  # unlike 0 it also keeps the machine's crash handler from being started
             (resource.RLIMIT_FSIZE, call["file_size"]),
             (resource.RLIMIT_NOFILE, descriptors),
         ]
@@ -486,7 +489,7 @@ class Watchdog:
         self.next = now + (0.2 if self.supervisor.by_pid else 2.0)
         if self.memory_limit:
             memory, _, largest = usage()
-            if memory > self.memory_limit and largest:
+            if memory > self.memory_limit and largest and exact_memory() > self.memory_limit:
                 for child in self.supervisor.by_pid.values():
                     if largest in tree(child.pid, cookie_of(child)):
                         child.reason = child.reason or "out_of_memory"
