@@ -15,12 +15,8 @@ from backend.kit.db import Row, Session
 
 _THREAD = """
     SELECT t.thread_id, t.agent_id, a.name AS agent_name, t.number, t.title, t.created_at, t.updated_at,
-           u.input_tokens, u.output_tokens, u.cost_micro_usd, u.cost_known, live.run AS active_run
+           u.input_tokens, u.output_tokens, u.cost_micro_usd, u.cost_known
     FROM threads t JOIN agents a USING (agent_id)
-    LEFT JOIN LATERAL (SELECT to_jsonb(r) || jsonb_build_object('version', v.number, 'stop_requested', r.stop_requested_at IS NOT NULL) AS run
-                       FROM runs r JOIN agent_versions v USING (version_id)
-                       WHERE r.thread_id = t.thread_id AND r.status IN ('queued', 'running', 'waiting_approval')
-                       ORDER BY r.status = 'queued', r.created_at LIMIT 1) live ON true
     LEFT JOIN LATERAL (SELECT sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens,
                               sum(cost_micro_usd)::bigint AS cost_micro_usd, bool_and(cost_known) AS cost_known
                        FROM runs WHERE runs.thread_id = t.thread_id) u ON true

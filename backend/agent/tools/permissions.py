@@ -20,7 +20,7 @@ def decide(config: AgentConfig, rules: Sequence[Mapping[str, Any]], action: str,
     if configured == "deny":
         return "deny"
     for rule in rules:
-        if rule["action"] == action and _exactly(rule["pattern"], arguments):
+        if rule["action"] == action and rule["pattern"] == arguments:
             decision: Permission = rule["decision"]
             return decision
     return configured
@@ -36,13 +36,9 @@ def _configured(config: AgentConfig, action: str, arguments: Mapping[str, Any], 
     return permission.default
 
 
-def _exactly(pattern: Mapping[str, Any], arguments: Mapping[str, Any]) -> bool:
-    return all(arguments.get(name) == value for name, value in pattern.items())
-
-
 def always_pattern(arguments: Mapping[str, Any]) -> dict[str, Any]:
     """What an "always" answer covers: these arguments exactly, and no others."""
-    return {name: value for name, value in arguments.items() if value is not None}
+    return dict(arguments)
 
 
 def act_hash(thread_id: UUID, action: str, arguments: Mapping[str, Any]) -> str:
