@@ -101,13 +101,13 @@ async def list_agent_templates(who: Reader) -> list[AgentTemplate]:
 @router.post("/agents/import", status_code=201, responses=refusals(403))
 async def import_agent(given: YamlText, who: Editor, session: Transaction, features: Features) -> Agent:
     """Create an agent from its YAML."""
-    return await service.create(session, service.read_yaml(given.yaml), who.user_id, features)
+    return await service.create(session, await service.read_yaml(given.yaml), who.user_id, features)
 
 
 @router.post("/agents/validate")
 async def validate_agent(given: YamlText, who: Reader) -> YamlCheck:
     """Read a YAML: as it would be written, or every mistake with its line and column."""
-    return service.check_yaml(given.yaml)
+    return await service.check_yaml(given.yaml)
 
 
 @agent_router.get("")
@@ -165,7 +165,7 @@ async def save_draft(
     if_match: IfMatch = None,
 ) -> Draft:
     """Save the draft, from a configuration or from YAML. With If-Match only when nobody changed it since."""
-    config = service.config_of(update)
+    config = await service.config_of(update)
     draft, response.headers["ETag"] = await versions.save_draft(
         session, agent_id, config, who.user_id, if_match
     )

@@ -1,5 +1,6 @@
 """Agents: made, found, copied, taken away; what of their configuration works here; the catalogue of tools as it stands."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,7 @@ from backend.kit.problems import InvalidPayload, InvalidRequest, NotFound
 Features = Mapping[str, Feature]
 STOP_RUN = "agent.stop"
 _NAME_LENGTH = 255
+_LONG_YAML = 10_000
 
 # What the overview names and this version cannot do: title and description of tools, then parts of a configuration.
 _PLANNED_TOOLS: dict[str, tuple[str, str]] = {
@@ -128,10 +130,10 @@ def check(config: AgentConfig) -> AgentConfig:
     return config
 
 
-def read_yaml(text: str) -> AgentConfig:
+async def read_yaml(text: str) -> AgentConfig:
     """The configuration that a YAML says; `InvalidPayload` with the line and column of every mistake."""
     try:
-        return manifest.read(text)
+        return await _parsed(text)
     except manifest.InvalidYaml as invalid:
         errors = [error.model_dump() for error in invalid.errors]
         first = invalid.errors[0]
@@ -140,20 +142,25 @@ def read_yaml(text: str) -> AgentConfig:
         ) from None
 
 
-def check_yaml(text: str) -> YamlCheck:
+async def _parsed(text: str) -> AgentConfig:
+    """A long YAML is read in a thread, so that nobody waits for it but its sender."""
+    return manifest.read(text) if len(text) < _LONG_YAML else await asyncio.to_thread(manifest.read, text)
+
+
+async def check_yaml(text: str) -> YamlCheck:
     """A YAML as it would be written, or what is wrong with it."""
     try:
-        config = manifest.read(text)
+        config = await _parsed(text)
     except manifest.InvalidYaml as invalid:
         return YamlCheck(config=None, yaml=None, errors=invalid.errors)
     return YamlCheck(config=config, yaml=manifest.write(config), errors=[])
 
 
-def config_of(update: DraftUpdate) -> AgentConfig:
+async def config_of(update: DraftUpdate) -> AgentConfig:
     """What a draft is to become: given as a configuration or as YAML, and as one of them only."""
     if (update.config is None) == (update.yaml is None):
         raise InvalidRequest("Send either config or yaml.")
-    return check(update.config) if update.config is not None else read_yaml(update.yaml or "")
+    return check(update.config) if update.config is not None else await read_yaml(update.yaml or "")
 
 
 async def export(
