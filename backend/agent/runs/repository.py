@@ -135,10 +135,20 @@ async def settle_input(session: Session, run_id: UUID) -> None:
 
 
 async def discard(session: Session, run_id: UUID, *, with_input: bool) -> None:
-    """Leave a run's messages out of the history: what it wrote and will write, and with `with_input` what it answered."""
-    await session.execute("UPDATE runs SET rolled_back = true WHERE run_id = $1", run_id)
-    sql = "UPDATE messages SET discarded = true WHERE run_id = $1 OR ($2 AND message_id = (SELECT input_message_id FROM runs WHERE run_id = $1))"
+    """Leave a run's messages out of the history: what it wrote and may still write, and with `with_input` what it answered."""
+    sql = """
+        WITH run AS (UPDATE runs SET discarded = true WHERE run_id = $1 RETURNING thread_id, input_message_id),
+             gone AS (UPDATE messages m SET discarded = true FROM run
+                      WHERE (m.run_id = $1 OR ($2 AND m.message_id = run.input_message_id)) AND NOT m.discarded RETURNING m.seq, m.tokens)
+        UPDATE threads t SET tokens = t.tokens - (SELECT coalesce(sum(tokens), 0) FROM gone WHERE seq IS NOT NULL) FROM run WHERE t.thread_id = run.thread_id"""
     await session.execute(sql, run_id, with_input)
+
+
+async def newest_question(session: Session, thread_id: UUID) -> UUID | None:
+    """The last message of a person in a thread."""
+    sql = "SELECT message_id FROM messages WHERE thread_id = $1 AND role = 'user' AND NOT discarded ORDER BY seq DESC NULLS FIRST, created_at DESC LIMIT 1"
+    found: UUID | None = await session.value(sql, thread_id)
+    return found
 
 
 # Leases ---------------------------------------------------------------------------------------------------------------
