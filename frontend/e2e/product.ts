@@ -6,7 +6,7 @@ import { createInterface } from "node:readline";
 
 const root = resolve(import.meta.dirname, "../..");
 
-/** Starts the product on an empty data directory; its printed address is `VIBE_E2E_URL`. Answers how to end it. */
+/** Starts the product on an empty data directory; its printed address is `VIBE_E2E_URL`, its process `VIBE_E2E_PID`. Answers how to end it. */
 export default async function start(): Promise<() => Promise<void>> {
   const data = mkdtempSync(join(tmpdir(), "vibe-e2e-"));
   const child = spawn(join(root, ".venv/bin/python"), ["-m", "backend.cli", "up", "--port", "0"], {
@@ -27,6 +27,7 @@ export default async function start(): Promise<() => Promise<void>> {
       });
     }
   });
+  process.env.VIBE_E2E_PID = String(child.pid);
   process.env.VIBE_E2E_URL = await Promise.race([address, ended]);
   process.env.VIBE_E2E_STATE = join(data, "e2e-session.json");
   ended.catch(() => undefined);

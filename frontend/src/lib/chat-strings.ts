@@ -61,6 +61,7 @@ export const chatStrings = {
     timedOutText: "What was done before is kept. Ask again to go on from here, or raise the agent's time limit.",
     retry: "Retry",
     providers: "Check the providers",
+    provider: (name: string) => `provider: ${name}`,
     losses: (n: number) => `The worker was lost ${plural(n, "time", "times")}; the run went on where it was.`,
   },
 

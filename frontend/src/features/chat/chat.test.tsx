@@ -161,12 +161,13 @@ describe("an entry", () => {
   it("of a failed run says what failed, its request id, and offers Retry", async () => {
     const failed = run({
       status: "failed",
-      problem: { type: "about:blank", title: "Anthropic did not answer (529)", status: 502, detail: "Tried three times.", request_id: "req_1" },
+      problem: { type: "about:blank", title: "Anthropic did not answer (529)", status: 502, detail: "Tried three times.", request_id: "req_1", provider: "anthropic", setting: "" },
     });
     const entries = buildEntries({ messages: [message()], approvals: [], runs: [failed] });
     show(view(entries[1]!));
     expect(screen.getByText("Anthropic did not answer (529)")).toBeInTheDocument();
     expect(screen.getByText("req_1")).toBeInTheDocument();
+    expect(screen.getByText("provider: anthropic")).toBeInTheDocument();
     await userEvent.click(screen.getByRole("button", { name: "Retry" }));
     expect(actions.onRetry).toHaveBeenCalledWith(failed);
   });

@@ -218,12 +218,15 @@ export function parseArguments(json: string): Record<string, unknown> | undefine
   }
 }
 
+// eslint-disable-next-line no-control-regex -- control letters are what this takes out
+const oneLine = (text: string): string => (text.split("\n", 1)[0] ?? "").replace(/[\x00-\x1f\x7f]/g, "");
+
 /** The argument that says most about a call, on one line: a command, a path, a question. */
 export function headline(json: string): string {
   const parsed = parseArguments(json);
   for (const name of argumentOrder) {
     const value = parsed ? parsed[name] : partialString(json, name);
-    if (typeof value === "string" && value) return value.split("\n", 1)[0] ?? "";
+    if (typeof value === "string" && value) return oneLine(value);
   }
   if (!parsed) return json.slice(0, 200);
   const first = Object.entries(parsed)[0];

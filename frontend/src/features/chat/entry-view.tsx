@@ -11,7 +11,7 @@ import { Markdown } from "@/components/markdown";
 import { ModelReceiptLine, costText } from "@/components/receipt";
 import { Button } from "@/components/ui/button";
 import { CopyButton, CopyRef } from "@/components/ui/copy";
-import { IconApprovals, IconClose, IconDenied, IconDone, IconError, IconOpen, IconPerson, IconQueued, IconRetry, IconStop, IconUnknown } from "@/components/ui/icon";
+import { IconApprovals, IconClose, IconDenied, IconDone, IconOpen, IconPerson, IconQueued, IconRetry, IconStop, IconUnknown } from "@/components/ui/icon";
 import { Kind } from "@/components/ui/kind";
 import { Term, Terms } from "@/components/ui/terms";
 import { cn } from "@/lib/cn";
@@ -282,12 +282,13 @@ function RunEnd({ entry, actions, retrying }: { entry: EndEntry; actions: EntryA
   if (retried) {
     return (
       <p className="small muted end-line">
-        <IconError className="ic-s inline bad" aria-hidden="true" /> {title}. {run.problem?.detail}
+        <span className="med ink2">{title}.</span> {run.problem?.detail}
       </p>
     );
   }
   const problem = new Problem(run.problem?.status ?? 500, title, run.problem?.detail || (run.status === "timed_out" ? t.end.timedOutText : undefined), {
     requestId: run.problem?.request_id,
+    setting: run.problem?.setting || undefined,
   });
   return (
     <ErrorState error={problem}>
@@ -300,6 +301,7 @@ function RunEnd({ entry, actions, retrying }: { entry: EndEntry; actions: EntryA
           {t.end.providers}
         </Link>
       ) : null}
+      {run.problem?.provider ? <span className="mono-s muted push">{t.end.provider(run.problem.provider)}</span> : null}
     </ErrorState>
   );
 }

@@ -198,7 +198,7 @@ export const ToolCard = memo(function ToolCard({ entry, live, threadNumber, onFi
   const denied = state === "output-denied";
   return (
     <div className="grid gap-2">
-      <div className={cn("tool", live ? "is-run" : looks[state], result?.status === "unknown" && "is-wait")} data-slot="tool" data-state={state}>
+      <div className={cn("tool", live ? "is-run" : result?.status === "unknown" ? "is-wait" : looks[state])} data-slot="tool" data-state={state}>
         <button type="button" className="hd" aria-expanded={open} aria-label={t.details(`${entry.name} ${headline(entry.arguments)}`)} onClick={() => setOpen(!open)}>
           <Icon className="ic" aria-hidden="true" />
           <span className="name">{entry.name}</span>
