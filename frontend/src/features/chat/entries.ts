@@ -218,7 +218,6 @@ export function parseArguments(json: string): Record<string, unknown> | undefine
   }
 }
 
-// eslint-disable-next-line no-control-regex -- control letters are what this takes out
 const oneLine = (text: string): string => (text.split("\n", 1)[0] ?? "").replace(/[\x00-\x1f\x7f]/g, "");
 
 /** The argument that says most about a call, on one line: a command, a path, a question. */
