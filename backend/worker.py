@@ -43,6 +43,8 @@ async def _main(settings: Settings) -> None:
     async with contextlib.AsyncExitStack() as stack:
         database = await Database.connect(dsn, size=16)
         stack.push_async_callback(database.close)
+        if not await database.is_guarded():
+            raise RuntimeError("a worker connects as the product's own role, as `vibe worker` does; another role would see every account")
         client = redis.connect(redis_dsn)
         stack.push_async_callback(client.aclose)
         broker = tasks.connect(redis_dsn)
@@ -60,7 +62,7 @@ async def _main(settings: Settings) -> None:
         files = desk.FileDesk(client, boxes, reason)
         subscriber = Subscriber(
             redis_dsn,
-            {CONTROL_CHANNEL: executor.control, tasks.WAKE_CHANNEL: lambda _: broker.wake.set(), desk.CHANNEL: files.handle},
+            {CONTROL_CHANNEL: executor.control, tasks.WAKE_CHANNEL: lambda _: broker.wake(), desk.CHANNEL: files.handle},
             on_connect=executor.reconnected,
         )
         stack.push_async_callback(subscriber.close)
@@ -69,8 +71,11 @@ async def _main(settings: Settings) -> None:
         consuming = tasks.consume(broker, loop)
         log.info("worker is ready", extra={"worker": name})
         executor.poke()
-        await leave.wait()
+        leaving = asyncio.create_task(leave.wait())
+        # None of the others ever returns: a worker that one of them has failed must not live on without it.
+        ended, _ = await asyncio.wait({leaving, writing, *forever}, return_when=asyncio.FIRST_COMPLETED)
         log.info("worker leaves; its runs go on elsewhere")
+        tasks.stop_reading(broker, consuming)
         await executor.drain()
         writer.close()
         for task in forever:
@@ -80,3 +85,5 @@ async def _main(settings: Settings) -> None:
             async with asyncio.timeout(2):
                 await writing
         await asyncio.to_thread(consuming.stop, 2000)
+        for failed in ended:
+            failed.result()

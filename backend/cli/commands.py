@@ -71,14 +71,11 @@ def up(
 @app.command()
 def migrate() -> None:
     """Bring the database's tables up to date. `vibe up` does it at every start; two at a time wait for each other."""
-    from backend.cli.place import app_password
-    from backend.kit import migrations
-
     async def work() -> None:
         place = Place(settings(), say)
         place.create()
         async with place.database() as dsn:
-            applied = await migrations.migrate(dsn, app_password(place.secret_key()))
+            applied = await place.migrate(dsn)
         say(f"applied: {', '.join(applied)}" if applied else "nothing to do")
 
     _run(work())
@@ -122,11 +119,18 @@ def api(
 
     from backend.api import create_app
 
+    app = create_app(ready)
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.watch.leave()
+            await super().shutdown(sockets)
+
     config = uvicorn.Config(
-        create_app(ready), loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None,
+        app, loop="uvloop", http="httptools", ws="none", lifespan="on", log_config=None,
         access_log=False, server_header=False, date_header=False, timeout_graceful_shutdown=3, backlog=512,
     )  # fmt: skip
-    uvicorn.Server(config).run(sockets=[bound])
+    Server(config).run(sockets=[bound])
 
 
 @app.command()

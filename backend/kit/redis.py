@@ -14,8 +14,9 @@ Handler = Callable[[bytes], None]
 
 
 def connect(dsn: str) -> "aioredis.Redis":
-    """A client for short commands; they fail after two seconds instead of hanging when nothing answers."""
-    return aioredis.from_url(dsn, socket_timeout=2.0, socket_connect_timeout=2.0, max_connections=32, decode_responses=False)
+    """A client for short commands; they fail after two seconds instead of hanging when nothing answers, and wait for their turn when many come at once."""
+    pool = aioredis.BlockingConnectionPool.from_url(dsn, max_connections=32, timeout=2.0, socket_timeout=2.0, socket_connect_timeout=2.0)
+    return aioredis.Redis.from_pool(pool)
 
 
 class Subscriber:

@@ -43,8 +43,13 @@ def task(name: str) -> Callable[[Decorated], Decorated]:
 class _WakingConsumer(_RedisConsumer):
     """Dramatiq's consumer, but waiting for a wake-up instead of sleeping: no delay when busy, no polling when idle."""
 
+    def __init__(self, broker: "WakingBroker", *options: Any) -> None:
+        super().__init__(broker, *options)  # type: ignore[no-untyped-call]
+        # Of its own: a queue's consumer and its delay queue's would take each other's wake-ups.
+        self._wake = broker.bells.setdefault(self.queue_name, threading.Event())
+
     def __next__(self) -> Any:
-        wake: threading.Event = self.broker.wake
+        wake = self._wake
         if not self.message_cache and self.outstanding_message_count < self.prefetch:
             wake.clear()
             try:
@@ -63,7 +68,12 @@ class WakingBroker(RedisBroker):
     def __init__(self, url: str) -> None:
         client = Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=2.0)
         super().__init__(client=client, middleware=[], namespace="vibe", maintenance_chance=1000)  # type: ignore[no-untyped-call]
-        self.wake = threading.Event()
+        self.bells: dict[str, threading.Event] = {}
+
+    def wake(self) -> None:
+        """Something may be in a queue: whoever waits for it looks."""
+        for bell in list(self.bells.values()):
+            bell.set()
 
     @property
     def consumer_class(self) -> type[_WakingConsumer]:
@@ -149,6 +159,13 @@ def consume(broker: WakingBroker, loop: asyncio.AbstractEventLoop, *, threads: i
     worker = dramatiq.Worker(broker, worker_threads=threads, worker_timeout=int(_IDLE_SECONDS * 1000))
     worker.start()
     return worker
+
+
+def stop_reading(broker: WakingBroker, worker: dramatiq.Worker) -> None:
+    """From now on no message is taken from the queue: others have them."""
+    for consumer in worker.consumers.values():
+        consumer.stop()
+    broker.wake()
 
 
 def _report(name: str, done: "Future[None]") -> None:

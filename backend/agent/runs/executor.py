@@ -45,6 +45,8 @@ log = logging.getLogger(__name__)
 _MOST_LOSSES = 5
 _SWEEP_SECONDS = 2.0
 _SWEEP_RUNS = 64
+_AGAIN_SECONDS = 0.25  # between heartbeats while the database is away
+_HEADSTART_SECONDS = 1.0  # that living workers have to keep their leases when the database is back, before anybody takes an expired one
 TASK = "agent.run"
 
 
@@ -83,6 +85,7 @@ class RunExecutor:
         self._poked = asyncio.Event()
         self._draining = False
         self._behind = False  # whether more was due than could be claimed
+        self._away = False  # whether the database did not answer when it was asked last
 
     # Claiming ---------------------------------------------------------------------------------------------------------
 
@@ -91,14 +94,28 @@ class RunExecutor:
         if self._draining or len(self._live) >= self._settings.vibe_max_runs_per_worker:
             self._behind = True
             return False
-        claimed = await repository.claim(self._database, run_id, self.worker, self._lease, self._settings.vibe_max_runs_per_account)
+        taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._spawn(self._take(run_id, taken))
+        return await taken
+
+    async def _take(self, run_id: UUID, taken: "asyncio.Future[bool]") -> None:
+        """Claim a run and run it, in one task: a worker that leaves waits for both."""
+        try:
+            claimed = await repository.claim(self._database, run_id, self.worker, self._lease, self._settings.vibe_max_runs_per_account)
+        except Exception as error:
+            if not taken.done():
+                taken.set_exception(error)
+            return
+        if not taken.done():
+            taken.set_result(claimed is not None)
         if claimed is None:
-            return False
+            return
         if (older := self._live.get(run_id)) is not None:
             older.interrupts.set(LeaseLost())
         live = self._live[run_id] = Live(claimed["epoch"], Interrupts())
-        self._spawn(self._run(live, claimed))
-        return True
+        if self._draining:
+            live.interrupts.set(HandOver())
+        await self._run(live, claimed)
 
     async def stop(self, run_id: UUID) -> None:
         """A run is to stop: tell the worker that holds it, or claim it if it waits, to end it."""
@@ -128,7 +145,11 @@ class RunExecutor:
                     await self._poked.wait()
                     await asyncio.sleep(0.02)
             self._poked.clear()
-            with _database_may_be_away("sweep"):
+            with self._database_may_be_away("sweep"):
+                if self._away:
+                    await self._database.ping()
+                    await asyncio.sleep(_HEADSTART_SECONDS)
+                    self._away = False
                 await self._sweep()
 
     async def _sweep(self) -> None:
@@ -137,7 +158,8 @@ class RunExecutor:
             return
         async with self._database.transaction(None) as session:
             due = await repository.due(session, min(room, _SWEEP_RUNS))
-        claimed = [await self.claim(run_id) for run_id in due]
+        # What is live here and ran out while the database was away, the next heartbeat keeps.
+        claimed = [await self.claim(run_id) for run_id in due if run_id not in self._live]
         self._behind = len(due) == _SWEEP_RUNS or not all(claimed)
         if len(due) == _SWEEP_RUNS and any(claimed):
             self.poke()
@@ -146,11 +168,14 @@ class RunExecutor:
 
     async def beat_forever(self) -> None:
         """Extend the leases of all live runs four times in a lease's life; learn which were lost and which are to stop."""
+        usual = pause = self._settings.vibe_lease_seconds / 4
         while True:
-            await asyncio.sleep(self._settings.vibe_lease_seconds / 4)
-            if self._live:
-                with _database_may_be_away("heartbeat"):
+            await asyncio.sleep(pause)
+            pause = min(usual, _AGAIN_SECONDS)
+            with self._database_may_be_away("heartbeat"):
+                if self._live:
                     await self._beat()
+                pause = usual
 
     async def _beat(self) -> None:
         held = [(run_id, live.epoch) for run_id, live in self._live.items()]
@@ -183,11 +208,20 @@ class RunExecutor:
             live.interrupts.set(HandOver())
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
-        with _database_may_be_away("hand-over"):
+        with self._database_may_be_away("hand-over"):
             async with self._database.transaction(None) as session:
                 released = await repository.release(session, self.worker)
                 for run_id in released:
                     enqueue(session, TASK, run_id=run_id)
+
+    @contextlib.contextmanager
+    def _database_may_be_away(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except DatabaseUnavailable as error:
+            if not self._away:
+                log.warning("the database does not answer", extra={"during": what, "error": str(error)})
+            self._away = True
 
     # Running ----------------------------------------------------------------------------------------------------------
 
@@ -250,7 +284,7 @@ class RunExecutor:
 
     async def _claim_next(self, run_id: UUID) -> None:
         """The thread is free: its next run may begin."""
-        with _database_may_be_away("claim"):
+        with self._database_may_be_away("claim"):
             await self.claim(run_id)
 
     def _resolver(self, run: Mapping[str, Any]) -> Callable[[str], Model]:
@@ -297,11 +331,3 @@ def _config(run: Mapping[str, Any]) -> AgentConfig:
         if len(_configs) > 1024:
             _configs.popitem(last=False)
     return config
-
-
-@contextlib.contextmanager
-def _database_may_be_away(what: str) -> Iterator[None]:
-    try:
-        yield
-    except DatabaseUnavailable as error:
-        log.warning("the database does not answer", extra={"during": what, "error": str(error)})

@@ -39,10 +39,16 @@ class Watch:
         self._states: dict[UUID, str] = {}
         self._looked = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._leaving = False
 
     async def start(self) -> None:
         """Subscribe and begin to look."""
         self._tasks = [asyncio.create_task(self._subscriber.run()), asyncio.create_task(self._look_forever())]
+
+    def leave(self) -> None:
+        """End every stream where it stands: the process ends, and its watchers go on at another one."""
+        self._leaving = True
+        self._hub.nudge()
 
     async def close(self) -> None:
         """Stop."""
@@ -66,13 +72,19 @@ class Watch:
             logged = await self._soon(frames)
         if logged is None:
             snapshot = await self._snapshot(account_id, run_id)
-            yield sse(snapshot)
+            yield sse(snapshot, NOTHING)
             if snapshot["run"]["status"] in TERMINAL:
                 yield sse(_finished(snapshot["run"]))
                 return
             logged, at = [], NOTHING
+        elif logged:
+            at = NOTHING if logged[0].opens else at  # an id that is not of this log says nothing of where its reader stands
+        elif await repository.state(self._database, account_id, run_id) in TERMINAL:
+            async for piece in self._ended(account_id, run_id, at):
+                yield piece
+            return
         silent, may_mend, gap = 0, True, False
-        while True:
+        while not self._leaving:
             fresh = [frame for frame in logged if frame.id > at]
             deliver, ends = _in_order(fresh, at)
             if fresh and not deliver and may_mend:
@@ -134,7 +146,7 @@ class Watch:
             yield b"".join(frame.data for frame in deliver)
         if not ends:
             snapshot = await self._snapshot(account_id, run_id)
-            yield sse(snapshot)
+            yield sse(snapshot, NOTHING)
             yield sse(_finished(snapshot["run"]))
 
     async def _logged(self, run_id: UUID, at: EventId) -> list[Frame] | None:
