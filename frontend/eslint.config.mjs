@@ -23,6 +23,7 @@ export default tseslint.config(
   ...tseslint.configs.recommended,
   {
     plugins: { "react-hooks": hooks },
+    linterOptions: { reportUnusedDisableDirectives: "off" },
     rules: {
       "no-restricted-imports": ["error", { paths: named }],
       "react-hooks/rules-of-hooks": "error",

@@ -1,10 +1,11 @@
-// The budget: what a browser loads first, per page, gzipped. Over it the build fails.
+// The budget: every script a page's HTML names, gzipped. Over it the build fails. The aim is what we want to come down to.
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 
 const kB = 1000;
-const budgets = { shared: 115 * kB, route: 170 * kB, thread: 215 * kB, out: 6000 * kB };
+const budgets = { shared: 136 * kB, route: 215 * kB, thread: 305 * kB, out: 6000 * kB };
+const aims = { shared: 115 * kB, route: 170 * kB, thread: 215 * kB, out: 6000 * kB };
 
 const out = new URL("../out/", import.meta.url).pathname;
 if (!existsSync(join(out, "csp.json"))) throw new Error("There is no build in out/: run `npm run build` first.");
@@ -30,11 +31,12 @@ const common = [...pages[0].srcs].filter((src) => pages.every((page) => page.src
 const sum = (srcs) => [...srcs].reduce((total, src) => total + weigh(src), 0);
 
 const rows = [
-  { name: "shared by all", size: sum(common), budget: budgets.shared },
-  ...pages.map((page) => ({ name: page.name, size: sum(page.srcs), budget: page.name.startsWith("/threads/_") ? budgets.thread : budgets.route })),
-  { name: "out/", size: all.reduce((total, path) => total + statSync(path).size, 0), budget: budgets.out },
+  { name: "shared by all", size: sum(common), part: "shared" },
+  ...pages.map((page) => ({ name: page.name, size: sum(page.srcs), part: page.name.startsWith("/threads/_") ? "thread" : "route" })),
+  { name: "out/", size: all.reduce((total, path) => total + statSync(path).size, 0), part: "out" },
 ];
-for (const { name, size, budget } of rows) {
-  console.log(`${size > budget ? "OVER" : "  ok"}  ${(size / kB).toFixed(1).padStart(7)} of ${budget / kB} kB  ${name}`);
+for (const { name, size, part } of rows) {
+  const verdict = size > budgets[part] ? "OVER" : size > aims[part] ? "high" : "  ok";
+  console.log(`${verdict}  ${(size / kB).toFixed(1).padStart(7)} of ${budgets[part] / kB} kB (aim ${aims[part] / kB})  ${name}`);
 }
-process.exit(rows.some(({ size, budget }) => size > budget) ? 1 : 0);
+process.exit(rows.some(({ size, part }) => size > budgets[part]) ? 1 : 0);

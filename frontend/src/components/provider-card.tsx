@@ -42,7 +42,7 @@ function Status({ provider, testing, failed, models }: { provider: ProviderStatu
     );
   }
   if (provider.source === "environment") return <StateMark icon={icon(IconLock)}>{t.setByServer}</StateMark>;
-  if (!provider.configured) return <StateMark>{provider.needs_key ? t.noKey : t.noAddress}</StateMark>;
+  if (!provider.configured) return <StateMark>{provider.needs_key ? t.noKey : provider.base_url ? t.notRunning : t.noAddress}</StateMark>;
   return <StateMark>{t.untested}</StateMark>;
 }
 

@@ -6,7 +6,7 @@ import { Mark } from "./brand";
 /** The pages before the product: what this is at the left, the work at the right. */
 export function Welcome({ title, text, below, foot, children }: { title: string; text: string; below?: ReactNode; foot?: ReactNode; children: ReactNode }) {
   return (
-    <div className="grid min-h-dvh md:h-dvh md:grid-cols-[336px_minmax(0,1fr)]">
+    <div className="grid min-h-dvh content-start md:h-dvh md:content-stretch md:grid-cols-[336px_minmax(0,1fr)]">
       <section className="flex flex-col px-4 pt-4 md:border-r md:border-line md:px-7 md:pb-6 md:pt-8">
         <div className="row gap-[9px] text-[15px] font-semibold leading-5">
           <span className="live">

@@ -7,7 +7,7 @@ import type { Agent, AgentConfig, ToolInfo } from "@/api/types";
 import { ErrorState } from "@/components/error-state";
 import { Badge } from "@/components/ui/badge";
 import { IconDown, IconFolder, IconKey, IconShell, IconTool, IconWeb } from "@/components/ui/icon";
-import { PermissionSeg } from "@/components/ui/seg";
+import { PermissionSeg, Seg } from "@/components/ui/seg";
 import { SkeletonRows } from "@/components/ui/skeleton";
 import { SectionHead } from "@/components/ui/terms";
 import { cn } from "@/lib/cn";
@@ -123,6 +123,33 @@ function AbsentTool({ name, agent, config, change, disabled }: Part & { name: st
   );
 }
 
+/** What the sandbox may reach: nothing, or everything; single hosts are named in the YAML. */
+function NetworkRow({ config, change, disabled }: Part) {
+  const rule = config.permissions?.network;
+  const open = (typeof rule === "object" ? rule.default : rule) === "allow";
+  const hosts = typeof rule === "object" ? rule.rules.filter((one) => one.decision === "allow").length : 0;
+  const set = (next: "allow" | "deny") =>
+    change({ ...config, permissions: { ...config.permissions, network: typeof rule === "object" ? { ...rule, default: next } : next } });
+  return (
+    <li className="flex min-h-[39px] items-center gap-2.5 border-b border-line py-1">
+      <IconWeb className="ic muted" aria-hidden="true" />
+      <span className="mono w-[128px] flex-none max-sm:w-auto max-sm:grow">{t.network}</span>
+      <span className="small muted trunc grow max-sm:hidden">{t.networkText}</span>
+      {!open && hosts > 0 ? <Badge>{t.networkHosts(hosts)}</Badge> : null}
+      <Seg
+        label={t.networkText}
+        value={open ? "allow" : "deny"}
+        disabled={disabled}
+        onChange={set}
+        options={[
+          { value: "allow", label: t.networkOn, tone: "auto" },
+          { value: "deny", label: t.networkOff },
+        ]}
+      />
+    </li>
+  );
+}
+
 export function Tools({ agent, ...part }: Part & { agent: Agent }) {
   const tools = useTools();
   const known = tools.data ?? [];
@@ -147,6 +174,7 @@ export function Tools({ agent, ...part }: Part & { agent: Agent }) {
           {known.map((tool) => (
             <ToolRow key={tool.name} tool={tool} {...part} />
           ))}
+          {part.config.tools.includes("code_execution") ? <NetworkRow {...part} /> : null}
           {absent.map((name) => (
             <AbsentTool key={name} name={name} agent={agent} {...part} />
           ))}

@@ -7,6 +7,7 @@ import { isProblem } from "@/api/problem";
 import { agentKeys, checkYaml, readDraft, useSaveDraft, type TaggedDraft } from "@/api/queries/agents";
 import type { AgentConfig, YamlError } from "@/api/types";
 import { useYamlCheck } from "@/components/use-yaml-check";
+import { strings } from "@/lib/strings";
 import { equal } from "./model";
 
 /** What was changed and not saved. `yaml` is there while the text leads; `etag` is the draft it began from. */
@@ -60,9 +61,9 @@ export function useEditor(id: string, saved: TaggedDraft) {
   const showYaml = async () => {
     const now = latest.current;
     if (!now || now.yaml !== undefined) return;
-    const written = await checkYaml(JSON.stringify(withoutNulls(now.config)));
-    const yaml = written.yaml;
-    if (yaml != null) setEdit((same) => (same === now ? { ...now, yaml } : same));
+    const { yaml, errors: wrong } = await checkYaml(JSON.stringify({ agent: withoutNulls(now.config) }));
+    if (yaml == null) throw new Error(wrong.map((one) => one.message).join(" ") || strings.common.unknownError);
+    setEdit((same) => (same === now ? { ...now, yaml } : same));
   };
 
   /** Answers whether it is saved. A draft that changed meanwhile becomes a conflict to decide, nothing is lost. */

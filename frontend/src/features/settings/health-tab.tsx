@@ -30,36 +30,23 @@ function Part({ name, ok, detail, fix }: { name: string; ok: boolean; detail: st
 export function HealthTab() {
   const health = useHealth(10_000);
   const config = useConfig();
-  const features = Object.entries(config.data?.features ?? {});
   if (health.isPending) return <SkeletonRows rows={5} />;
   if (health.isError) return <ErrorState error={health.error} onRetry={() => void health.refetch()} retrying={health.isFetching} />;
   const off = health.data.parts.filter((part) => !part.ok).length;
   return (
-    <div className="col gap-8">
-      <section aria-labelledby="health">
-        <SectionHead id="health" title={t.health} aside={off === 0 ? t.allFine : t.someOff(off)} />
-        <ul className="rows">
-          {health.data.parts.map((part) => (
-            <Part key={part.name} name={part.name} ok={part.ok} detail={part.detail ?? ""} fix={part.fix ?? ""} />
-          ))}
-        </ul>
-        <div className="row pt-4">
-          <Button busy={health.isFetching} onClick={() => void health.refetch()}>
-            {t.checkAgain}
-          </Button>
-          {config.data ? <span className="mono-s muted push">{t.versionIs(config.data.version)}</span> : null}
-        </div>
-      </section>
-      {features.length > 0 ? (
-        <section aria-labelledby="features">
-          <SectionHead id="features" title={t.features} aside={t.healthText} />
-          <ul className="rows">
-            {features.map(([name, feature]) => (
-              <Part key={name} name={name} ok={feature.on} detail={feature.reason ?? ""} fix={feature.fix ?? ""} />
-            ))}
-          </ul>
-        </section>
-      ) : null}
-    </div>
+    <section aria-labelledby="health">
+      <SectionHead id="health" title={t.health} aside={off === 0 ? t.allFine : t.someOff(off)} />
+      <ul className="rows">
+        {health.data.parts.map((part) => (
+          <Part key={part.name} name={part.name} ok={part.ok} detail={part.detail ?? ""} fix={part.fix ?? ""} />
+        ))}
+      </ul>
+      <div className="row pt-4">
+        <Button busy={health.isFetching} onClick={() => void health.refetch()}>
+          {t.checkAgain}
+        </Button>
+        {config.data ? <span className="mono-s muted push">{t.versionIs(config.data.version)}</span> : null}
+      </div>
+    </section>
   );
 }

@@ -125,7 +125,7 @@ export function KeysTab() {
             <ul className="rows border-t border-line" aria-label={t.keysTitle}>
               {keys.data.items.map((key) => (
                 <li key={key.key_id} className="flex flex-wrap items-center gap-x-4 gap-y-1 py-2">
-                  <span className="small med grow">{key.name}</span>
+                  <span className="small med grow max-sm:basis-full">{key.name}</span>
                   <span className="mono muted">{key.prefix}…</span>
                   <span className="small muted sm:w-[132px] sm:text-right">{date(key.created_at)}</span>
                   <span className="small muted sm:w-[112px] sm:text-right">{key.last_used_at ? ago(key.last_used_at) : t.neverUsed}</span>
