@@ -32,6 +32,7 @@ from backend.web import mount_web
 
 Features = Callable[[], Awaitable[dict[str, Feature]]]
 _TRY_AGAIN_SECONDS = 60.0
+_TRIED_WITHIN_SECONDS = 5.0
 WEB = Path(__file__).parents[1] / "frontend" / "out"
 
 
@@ -136,24 +137,36 @@ class _Features:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._sandbox: Feature | None = None
+        self._trying: asyncio.Task[Feature] | None = None
         self._tried_at = 0.0
-        self._trying = asyncio.Lock()
 
     async def __call__(self) -> dict[str, Feature]:
-        async with self._trying:
-            known = self._sandbox
-            if known is None or (not known.on and time.monotonic() - self._tried_at > _TRY_AGAIN_SECONDS):
-                self._sandbox, self._tried_at = await self._try_sandbox(), time.monotonic()
-            assert self._sandbox is not None
-            return {"sandbox": self._sandbox}
+        return {"sandbox": await self._sandbox()}
+
+    async def _sandbox(self) -> Feature:
+        trying = self._trying
+        is_old = time.monotonic() - self._tried_at > _TRY_AGAIN_SECONDS
+        if trying is None or (trying.done() and is_old and not trying.result().on):
+            trying = self._trying = asyncio.create_task(self._try_sandbox())
+            self._tried_at = time.monotonic()
+        await asyncio.wait({trying}, timeout=_TRIED_WITHIN_SECONDS)
+        if not trying.done():
+            return Feature(
+                on=False, reason="The sandbox is still being tried.", fix="Look again in a moment."
+            )
+        return trying.result()
 
     async def _try_sandbox(self) -> Feature:
         if self._settings.vibe_sandbox == "off":
             return Feature(on=False, reason="The sandbox is turned off.", fix="Set VIBE_SANDBOX=bubblewrap.")
         from backend.sandbox.bubblewrap import Bubblewrap
 
-        found = await Bubblewrap(self._settings.vibe_data_dir / "workspaces").check()
+        try:
+            found = await Bubblewrap(self._settings.vibe_data_dir / "workspaces").check()
+        except OSError as error:
+            return Feature(
+                on=False, reason=f"The sandbox could not be tried: {error}.", fix="`vibe doctor` says more."
+            )
         return Feature(on=found.ok, reason=found.reason, fix=found.fix)
 
 
