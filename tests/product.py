@@ -130,6 +130,7 @@ class Product:
         self.child = subprocess.Popen(
             [sys.executable, "-m", "backend.cli", "up", *self._options],
             env=self.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
+            preexec_fn=process.with_parent(signal.SIGTERM),  # noqa: PLW1509 (it makes two system calls and takes no lock)
         )  # fmt: skip
         assert self.child.stdout is not None
         for line in self.child.stdout:

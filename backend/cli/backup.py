@@ -23,10 +23,9 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import asyncpg
 
 from backend.cli.errors import Failure
-from backend.cli.place import Place, app_password
+from backend.cli.place import Place
 from backend.embedded.process import Say
 from backend.embedded.programs import postgres_binaries
-from backend.kit import migrations
 from backend.kit.db import APP_ROLE
 from backend.sandbox.protocol import Limits, SandboxBusy
 from backend.sandbox.volumes import Volumes
@@ -306,7 +305,7 @@ async def _restore_database(place: Place, dump: Path, say: Say) -> None:
         await _make_ready(dsn)
         say("loading the database")
         _tool("pg_restore", dsn, "--no-owner", "--exit-on-error", "--single-transaction", str(dump))
-        await migrations.migrate(dsn, app_password(place.secret_key()))
+        await place.migrate(dsn)
     finally:
         if postgres is not None:
             await postgres.stop()

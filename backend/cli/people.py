@@ -9,8 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from backend.accounts import service
 from backend.accounts.schemas import Email, NewApiKey, Password
 from backend.cli.errors import Failure
-from backend.cli.place import Place, app_password
-from backend.kit import migrations
+from backend.cli.place import Place
 from backend.kit.db import Database
 
 
@@ -71,7 +70,7 @@ def cli_key_file(place: Place) -> Path:
 async def _database(place: Place) -> AsyncIterator[Database]:
     """The product's database, migrated, whether the product runs or not."""
     async with place.database() as dsn:
-        await migrations.migrate(dsn, app_password(place.secret_key()))
+        await place.migrate(dsn)
         async with _opened(place.app_dsn(dsn)) as database:
             yield database
 

@@ -11,6 +11,7 @@ from backend.embedded.postgres import Postgres
 from backend.embedded.process import Say
 from backend.embedded.programs import postgres_binaries, valkey_binary
 from backend.embedded.valkey import Valkey
+from backend.kit import migrations
 from backend.kit.db import app_dsn
 from backend.kit.seal import Sealer, load_or_make_key
 from backend.kit.settings import Settings
@@ -82,6 +83,13 @@ class Place:
         finally:
             await postgres.stop()
             self.directory.release()
+
+    async def migrate(self, dsn: str) -> list[str]:
+        """Bring the database up to date and give the product's role its password; the names of what was applied."""
+        try:
+            return await migrations.migrate(dsn, app_password(self.secret_key()))
+        except migrations.ChangedMigration as error:
+            raise Failure(f"The database was made by another version of the product: {error}") from error
 
     def app_dsn(self, dsn: str) -> str:
         """`dsn` as the role that the product runs as."""

@@ -11,10 +11,9 @@ import aiohttp
 from backend.cli import people
 from backend.cli.errors import Failure
 from backend.cli.listen import bind, bind_near, is_loopback, url_of
-from backend.cli.place import Place, app_password
+from backend.cli.place import Place
 from backend.cli.processes import Child, Supervisor, table
 from backend.embedded.process import Say
-from backend.kit import migrations
 from backend.kit.disk import Disk
 from backend.kit.problems import DiskFull
 from backend.kit.settings import Settings
@@ -93,7 +92,7 @@ class Up:
 
     async def _prepare(self, bound: socket.socket) -> None:
         """Migrate; and let nobody but this machine in while there is no owner."""
-        applied = await migrations.migrate(self._dsn, app_password(self._place.secret_key()))
+        applied = await self._place.migrate(self._dsn)
         if applied:
             self._say(f"migrations applied: {', '.join(applied)}")
         host = bound.getsockname()[0]

@@ -20,7 +20,7 @@ _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
-def _with_parent(end: signal.Signals) -> Callable[[], None]:
+def with_parent(end: signal.Signals) -> Callable[[], None]:
     """What a child runs before its program: ask the kernel to send it `end` when this process is gone."""
     parent = os.getpid()
 
@@ -63,7 +63,7 @@ def spawn(
             umask=0o077,
             pass_fds=pass_fds,
             start_new_session=True,
-            preexec_fn=_with_parent(orphaned),  # noqa: PLW1509 (it makes two system calls and takes no lock)
+            preexec_fn=with_parent(orphaned),  # noqa: PLW1509 (it makes two system calls and takes no lock)
         )
 
 
