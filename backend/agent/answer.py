@@ -38,6 +38,12 @@ class PriceUnknown(Problem):
     status = 409
 
 
+class SpendingTooFast(Problem):
+    """The run spends faster than its agent allows"""
+
+    status = 409
+
+
 class EmptyAnswer(Problem):
     """The model answered nothing"""
 
@@ -174,7 +180,8 @@ class Asker:
         return context
 
     def _check_cost(self, model: Model, context: Context) -> None:
-        """Refuse a call that would pass the cost limit before it is made."""
+        """Refuse a call that would pass a cost limit before it is made."""
+        self._check_pace()
         limit = self._turn.config.limits.max_cost_micro_usd
         if limit is None:
             return
@@ -184,6 +191,15 @@ class Asker:
         spent = self._turn.spent
         if spent + _cost(context.total, price) > limit or spent >= limit > 0:
             raise LimitReached(f"The next model call would pass the run's cost limit of ${limit / 1_000_000:.4f}.", limit="cost")
+
+    def _check_pace(self) -> None:
+        limit = self._turn.config.limits.max_cost_per_minute_micro_usd
+        if limit is None:
+            return
+        since = clock.after(clock.now(), -60)
+        recent = [row["receipt"]["cost_micro_usd"] or 0 for row in self._turn.mine() if row["role"] == "assistant" and row["created_at"] > since]
+        if (spent := sum(recent)) > limit:
+            raise SpendingTooFast(f"${spent / 1_000_000:.4f} within a minute, and ${limit / 1_000_000:.4f} are allowed.", limit="cost per minute")
 
     def _max_tokens(self, model: Model, context: Context) -> int | None:
         """The longest answer allowed: the agent's, or what the cost limit leaves money for."""

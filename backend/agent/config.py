@@ -61,6 +61,9 @@ class Limits(_Part):
     max_steps: int = Field(50, ge=1, le=1000, description="Model calls a run makes at most.")
     max_seconds: int = Field(3600, ge=1, le=86_400, description="How long a run works at most; waiting for a person does not count.")
     max_cost_micro_usd: int | None = Field(None, ge=0, le=10**15, description="What a run may spend on models. A model of unknown price is refused then.")
+    max_cost_per_minute_micro_usd: int | None = Field(
+        None, ge=0, le=10**15, description="What a run may spend on models within any minute: it ends one that has begun to burn money."
+    )
     context_tokens: int = Field(60_000, ge=1_000, le=2_000_000, description="Tokens of context sent at most (the model's own limit if smaller).")
 
 

@@ -79,7 +79,7 @@ class Database:
     async def connect(cls, dsn: str, *, size: int = 10) -> "Database":
         """Open a pool of at most `size` connections to `dsn`; `DatabaseUnavailable` when nothing answers."""
         try:
-            pool = await asyncpg.create_pool(dsn, min_size=1, max_size=size, init=_prepare, reset=_keep, command_timeout=60)
+            pool = await asyncpg.create_pool(dsn, min_size=1, max_size=size, init=_prepare, reset=_keep, timeout=5, command_timeout=60)
         except LOST as error:
             raise DatabaseUnavailable(str(error)) from error
         return cls(pool)
@@ -104,7 +104,7 @@ class Database:
     async def lookup(self, sql: str, *values: Any) -> Row | None:
         """The first row of one statement in nobody's name: for the named functions across accounts, in one round trip."""
         try:
-            async with self._pool.acquire(timeout=10) as connection:
+            async with self._pool.acquire() as connection:
                 row: Row | None = await connection.fetchrow(sql, *values)
                 return row
         except LOST as error:
@@ -114,7 +114,7 @@ class Database:
     async def transaction(self, account_id: UUID | None) -> AsyncIterator[Session]:
         """A transaction in the account's name, committed at the end of the block and rolled back on an error."""
         try:
-            async with self._pool.acquire(timeout=10) as connection:
+            async with self._pool.acquire() as connection:
                 session = Session(connection, account_id)
                 owner = "" if account_id is None else str(account_id)
                 await connection.execute(f"BEGIN; SET LOCAL vibe.account_id = '{owner}'")

@@ -1,9 +1,8 @@
 """A message becomes a durable, streamed, tool-using run."""
 
-from tests.client import Person, owner, script
-from tests.conftest import Started
-
 from backend.kit.db import Database
+from tests.client import owner
+from tests.product import Started
 
 
 async def test_a_message_becomes_a_run_that_uses_the_sandbox_and_answers(database: Database, server: Started, worker: Started) -> None:
