@@ -1,6 +1,7 @@
 """What a watcher makes of a run's events, and waiting for what must come."""
 
 import asyncio
+import copy
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,7 +32,7 @@ class Seen:
         state = self.state
         match event["type"]:
             case "stream.snapshot":
-                self.state = event
+                self.state = copy.deepcopy(event)
             case "message.started" | "message.restarted":
                 state["partial"] = {"message_id": event["message_id"], "content": "", "reasoning": "", "tool_calls": []}
             case "message.delta":
