@@ -79,7 +79,7 @@ async def make_everything(client: httpx.AsyncClient, servers: Servers, person: P
     """One of everything, all texts marked."""
 
     async def ask(method: str, path: str, body: Any) -> dict[str, Any]:
-        answer = await client.request(method, path, json=body)
+        answer = await client.request(method, path, json=body, headers={"Idempotency-Key": MARK})
         assert answer.is_success, answer.text
         made: dict[str, Any] = answer.json()
         return made

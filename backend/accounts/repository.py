@@ -150,6 +150,22 @@ async def revoke_key(session: Session, key_id: UUID, user_id: UUID | None) -> st
     return name
 
 
+# Asking twice -----------------------------------------------------------------------------------------------------------
+
+
+async def claim(session: Session, key: str, request: bytes, object_id: UUID) -> Row:
+    """Who came first under an Idempotency-Key: `object_id` and `request` of what was made. Waits for one that is in the middle of it."""
+    await session.execute("DELETE FROM idempotency_keys WHERE created_at < now() - interval '1 day'")
+    sql = """
+        INSERT INTO idempotency_keys (account_id, key, request, object_id) VALUES ($1, $2, $3, $4)
+        ON CONFLICT DO NOTHING RETURNING object_id, request"""
+    row = await session.row(sql, session.account_id, key, request, object_id)
+    if row is None:
+        row = await session.row("SELECT object_id, request FROM idempotency_keys WHERE key = $1", key)
+    assert row is not None
+    return row
+
+
 # Audit ------------------------------------------------------------------------------------------------------------------
 
 

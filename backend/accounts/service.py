@@ -76,6 +76,10 @@ class RoleForbids(Forbidden):
     """Your role does not allow this"""
 
 
+class KeyUsedTwice(Conflict):
+    """This Idempotency-Key was used for another request"""
+
+
 class NoOwner(Conflict):
     """Nobody is there yet: create the owner first"""
 
@@ -360,6 +364,20 @@ async def audit(
 ) -> None:
     """Write down an act that matters for security."""
     await repository.audit(session, uuid7(), user_id, act, object, detail or {})
+
+
+async def claim(session: Session, key: str | None, request: bytes) -> tuple[UUID, bool]:
+    """The id for what a request makes, and whether it has to be made: under an Idempotency-Key that is known it was made before.
+
+    `request` is a hash of what is asked for. Raises `KeyUsedTwice` when the key was used for something else.
+    """
+    fresh = uuid7()
+    if key is None:
+        return fresh, True
+    row = await repository.claim(session, key, request, fresh)
+    if row["request"] != request:
+        raise KeyUsedTwice()
+    return row["object_id"], row["object_id"] == fresh
 
 
 def decode_moment(cursor: str | None) -> tuple[datetime, UUID] | None:

@@ -61,6 +61,7 @@ async def _features(request: Request) -> service.Features:
 Features = Annotated[service.Features, Depends(_features)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 Number = Annotated[int, Path(ge=1, le=2**31 - 1)]
+IdempotencyKey = Annotated[str | None, Header(alias="idempotency-key", min_length=1, max_length=200)]
 IfMatch = Annotated[str | None, Header(alias="if-match")]
 
 
@@ -80,10 +81,16 @@ async def list_agents(
     return await service.page(session, q, cursor, limit, features)
 
 
-@router.post("/agents", status_code=201, responses=refusals(403))
-async def create_agent(new: NewAgent, who: Editor, session: Transaction, features: Features) -> Agent:
+@router.post("/agents", status_code=201, responses=refusals(403, 409))
+async def create_agent(
+    new: NewAgent,
+    who: Editor,
+    session: Transaction,
+    features: Features,
+    idempotency_key: IdempotencyKey = None,
+) -> Agent:
     """Create an agent; its configuration is version 1."""
-    return await service.create(session, new.config, who.user_id, features)
+    return await service.create(session, new.config, who.user_id, features, key=idempotency_key)
 
 
 @router.get("/agents/schema")
@@ -98,10 +105,18 @@ async def list_agent_templates(who: Reader) -> list[AgentTemplate]:
     return list(templates.TEMPLATES)
 
 
-@router.post("/agents/import", status_code=201, responses=refusals(403))
-async def import_agent(given: YamlText, who: Editor, session: Transaction, features: Features) -> Agent:
+@router.post("/agents/import", status_code=201, responses=refusals(403, 409))
+async def import_agent(
+    given: YamlText,
+    who: Editor,
+    session: Transaction,
+    features: Features,
+    idempotency_key: IdempotencyKey = None,
+) -> Agent:
     """Create an agent from its YAML."""
-    return await service.create(session, await service.read_yaml(given.yaml), who.user_id, features)
+    return await service.create(
+        session, await service.read_yaml(given.yaml), who.user_id, features, key=idempotency_key
+    )
 
 
 @router.post("/agents/validate")
@@ -122,12 +137,17 @@ async def delete_agent(agent_id: UUID, who: Editor, session: Transaction) -> Non
     await service.delete(session, agent_id, who.user_id)
 
 
-@agent_router.post("/duplicate", status_code=201, responses=refusals(403))
+@agent_router.post("/duplicate", status_code=201, responses=refusals(403, 409))
 async def duplicate_agent(
-    agent_id: UUID, copy: Duplicate, who: Editor, session: Transaction, features: Features
+    agent_id: UUID,
+    copy: Duplicate,
+    who: Editor,
+    session: Transaction,
+    features: Features,
+    idempotency_key: IdempotencyKey = None,
 ) -> Agent:
     """A new agent with this one's active configuration."""
-    return await service.duplicate(session, agent_id, copy.name, who.user_id, features)
+    return await service.duplicate(session, agent_id, copy.name, who.user_id, features, key=idempotency_key)
 
 
 @agent_router.get("/export", response_class=_Yaml, responses=_YAML)

@@ -41,14 +41,22 @@ _PLANNED_TOOLS: dict[str, tuple[str, str]] = {
 _NOT_YET = "This version of VIBE AI cannot do it yet. The configuration keeps it."
 
 
-async def create(session: Session, config: AgentConfig, by: UUID, features: Features) -> Agent:
-    """A new agent; the configuration is its version 1. Raises `InvalidPayload` for names that name nothing."""
-    return await _create(session, check(config), by, features)
+async def create(
+    session: Session, config: AgentConfig, by: UUID, features: Features, *, key: str | None = None
+) -> Agent:
+    """A new agent; the configuration is its version 1. With an Idempotency-Key asking twice makes one.
+
+    Raises `InvalidPayload` for names that name nothing.
+    """
+    return await _create(session, check(config), by, features, key)
 
 
-async def _create(session: Session, config: AgentConfig, by: UUID, features: Features) -> Agent:
-    agent_id = uuid7()
-    await repository.add_agent(session, agent_id, uuid7(), config.canonical(), config.content_hash(), by)
+async def _create(
+    session: Session, config: AgentConfig, by: UUID, features: Features, key: str | None
+) -> Agent:
+    agent_id, is_new = await accounts.claim(session, key, config.content_hash())
+    if is_new:
+        await repository.add_agent(session, agent_id, uuid7(), config.canonical(), config.content_hash(), by)
     return await read(session, agent_id, features)
 
 
@@ -91,15 +99,20 @@ async def delete(session: Session, agent_id: UUID, by: UUID) -> None:
 
 
 async def duplicate(
-    session: Session, agent_id: UUID, name: str | None, by: UUID, features: Features
+    session: Session,
+    agent_id: UUID,
+    name: str | None,
+    by: UUID,
+    features: Features,
+    *,
+    key: str | None = None,
 ) -> Agent:
-    """A new agent with the active configuration of this one."""
+    """A new agent with the active configuration of this one. With an Idempotency-Key asking twice makes one."""
     config = (await read(session, agent_id, features)).config
     suffix = " (copy)"
     name = name or f"{config.name[: _NAME_LENGTH - len(suffix)]}{suffix}"
-    return await _create(
-        session, AgentConfig.model_validate(config.canonical() | {"name": name}), by, features
-    )
+    copy = AgentConfig.model_validate(config.canonical() | {"name": name})
+    return await _create(session, copy, by, features, key)
 
 
 def _agent(row: Row, features: Features) -> Agent:

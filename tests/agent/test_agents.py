@@ -71,6 +71,25 @@ async def test_a_new_agent_is_version_one_and_fills_the_overviews_columns(
     assert tuple(row) == ("Ada", "Be kind.", "openai/gpt-4o", '["code_execution", "file_operations"]')
 
 
+async def test_asking_twice_under_one_key_makes_one_agent(client: httpx.AsyncClient) -> None:
+    headers, body = {"Idempotency-Key": "k1"}, {"config": {"name": "Ada"}}
+    answers = await asyncio.gather(
+        *(client.post("/api/agents", json=body, headers=headers) for _ in range(5))
+    )
+    assert {answer.status_code for answer in answers} == {201}
+    assert len({answer.json()["agent_id"] for answer in answers}) == 1
+    imported = await client.post(
+        "/api/agents/import", json={"yaml": "agent: {name: Ada}"}, headers={"Idempotency-Key": "k2"}
+    )
+    assert imported.json()["agent_id"] != answers[0].json()["agent_id"]
+    other = await client.post("/api/agents", json={"config": {"name": "Eva"}}, headers=headers)
+    assert other.status_code == 409
+    path = f"/api/agents/{imported.json()['agent_id']}/duplicate"
+    copies = [await client.post(path, json={}, headers={"Idempotency-Key": "k3"}) for _ in range(2)]
+    assert copies[0].json() == copies[1].json()
+    assert len((await client.get("/api/agents")).json()["items"]) == 3
+
+
 async def test_a_model_name_longer_than_the_overviews_column_is_no_error(
     client: httpx.AsyncClient, admin: Any
 ) -> None:
