@@ -229,6 +229,7 @@ async def main() -> None:
         await kills(driver, root / "workspaces", chosen.starts)
         await bombs(driver)
     finally:
+        await driver.reap()
         shutil.rmtree(root)
 
 

@@ -7,6 +7,7 @@ the kernel when this process goes: bwrap's parent-death signal and the superviso
 
 import asyncio
 import contextlib
+import functools
 import json
 import os
 import platform
@@ -73,6 +74,13 @@ class _Started:
     listener: socket.socket | None
 
 
+@functools.cache
+def _launcher(pid: int) -> ThreadPoolExecutor:
+    """The threads that fork bwrap. Its parent-death signal fires when the *thread* that forked it ends, so these live as
+    long as the process: longer than a driver, whose own executor would end with it."""
+    return ThreadPoolExecutor(4, f"sandbox-launcher-{pid}")
+
+
 class Bubblewrap:
     """The embedded driver. `root` holds the workspaces; `on_decision(workspace, decision)` hears of every connection."""
 
@@ -95,8 +103,6 @@ class Bubblewrap:
         self._on_decision = on_decision
         self._binary = binary
         self._python = python
-        # PR_SET_PDEATHSIG fires when the *thread* that forked ends: these live as long as the process.
-        self._launcher = ThreadPoolExecutor(4, "sandbox-launcher")
         self._checked: Availability | None = None
 
     @property
@@ -122,7 +128,7 @@ class Bubblewrap:
     async def open(self, spec: SandboxSpec) -> "Box":
         """Start a box. Raises SandboxUnavailable or SandboxBusy."""
         self._require_tools()
-        starting = self._launcher.submit(self._start, spec)
+        starting = _launcher(os.getpid()).submit(self._start, spec)
         try:
             volume, groups, started = await asyncio.wrap_future(starting)
         except asyncio.CancelledError:
@@ -156,6 +162,10 @@ class Bubblewrap:
     async def destroy_workspace(self, workspace: str) -> None:
         """Delete a workspace for good."""
         await asyncio.to_thread(self._volumes.destroy, workspace)
+
+    async def workspaces(self) -> list[str]:
+        """Ids of every workspace that is kept here."""
+        return await asyncio.to_thread(self._volumes.names, "")
 
     async def reap(self) -> list[str]:
         """Kill, unmount and ungroup what workers that died have left."""

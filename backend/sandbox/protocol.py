@@ -369,5 +369,8 @@ class Driver(Protocol):
     async def destroy_workspace(self, workspace: str) -> None:
         """Delete a workspace and its files for good. Raises SandboxBusy while a box is on it."""
 
+    async def workspaces(self) -> list[str]:
+        """Ids of every workspace that is kept here."""
+
     async def reap(self) -> list[str]:
         """Clean up after workers that died; returns the workspaces it cleaned. Called when a worker starts."""

@@ -109,6 +109,15 @@ class SandboxManager:
         await self.stop(workspace)
         await self._driver.destroy_workspace(workspace)
 
+    async def tidy(self, gone: Callable[[list[str]], Awaitable[Collection[str]]]) -> list[str]:
+        """Delete the workspaces that `gone` names among those kept here; one that another worker uses stays until the next time."""
+        deleted = []
+        for workspace in await gone(await self._driver.workspaces()):
+            with contextlib.suppress(SandboxBusy):
+                await self.destroy(workspace)
+                deleted.append(workspace)
+        return deleted
+
     async def close(self) -> None:
         """Stop everything; nothing can be started afterwards."""
         self._closed = True

@@ -1,6 +1,7 @@
 """Boxes end when they are closed, when they die and when the process that holds them is killed."""
 
 import asyncio
+import gc
 import os
 import signal
 import subprocess
@@ -137,6 +138,13 @@ async def test_a_box_survives_the_thread_that_asked_for_it(driver: Bubblewrap) -
     assert (await opened[0].exec("sleep 0.1; echo fine")).stdout.text() == "fine\n"
     await opened[0].close()
     await driver.destroy_workspace(opened[0].spec.workspace)
+
+
+async def test_a_box_outlives_the_driver_that_opened_it(root: Path) -> None:
+    box = await Bubblewrap(root / "forgotten").open(new_spec())
+    gc.collect()
+    assert (await box.exec("sleep 0.2; echo fine")).stdout.text() == "fine\n"
+    await box.close()
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.005, 0.02, 0.05])
