@@ -66,7 +66,7 @@ async def _main(settings: Settings) -> None:
             on_connect=executor.reconnected,
         )
         stack.push_async_callback(subscriber.close)
-        forever = [asyncio.create_task(work) for work in (executor.beat_forever(), executor.sweep_forever(), subscriber.run())]
+        forever = [asyncio.create_task(work) for work in (executor.beat_forever(), executor.sweep_forever(), executor.tidy_forever(), subscriber.run())]
         writing = asyncio.create_task(writer.run())
         consuming = tasks.consume(broker, loop)
         log.info("worker is ready", extra={"worker": name})

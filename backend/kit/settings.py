@@ -66,6 +66,7 @@ class Settings(BaseSettings):
     # Sandbox
     vibe_sandbox: Literal["bubblewrap", "off"] = Field("bubblewrap", description="Where tools run; `off` turns them off.")
     vibe_max_sandboxes: int = Field(30, ge=1, description="Live sandboxes one worker holds at most.")
+    vibe_tidy_seconds: float = Field(3600.0, gt=0, description="How often workspaces of threads that were deleted a week ago are removed.")
     daytona_api_key: SecretStr | None = Field(None, description="Daytona.")
     daytona_server_url: str | None = Field(None, description="Daytona's API address.")
 

@@ -25,6 +25,7 @@ from backend.agent.run import AgentRunner, RunFailed
 from backend.agent.runs import repository
 from backend.agent.runs.views import approval_view, message_view, run_view, step_view
 from backend.agent.stream import CONTROL_CHANNEL, RunStream, StreamWriter
+from backend.agent.thread import repository as thread_rows
 from backend.agent.thread.manager import LeaseLost, ThreadManager
 from backend.agent.tools.base import Tool
 from backend.agent.tools.sb_files_tool import FilesTool
@@ -201,6 +202,19 @@ class RunExecutor:
         elif word == "resync" and live.stream is not None:
             live.stream.reopen()
 
+    async def tidy_forever(self) -> None:
+        """Delete workspaces whose thread was deleted a week ago, soon after the start and then every hour."""
+        while self._sandboxes is not None:
+            await asyncio.sleep(self._settings.vibe_tidy_seconds)
+            with self._database_may_be_away("tidying"):
+                for workspace in await self._sandboxes.tidy(self._gone):
+                    log.info("deleted the workspace of a deleted thread", extra={"workspace": workspace})
+        await asyncio.Event().wait()
+
+    async def _gone(self, workspaces: list[str]) -> list[str]:
+        async with self._database.transaction(None) as session:
+            return [str(thread_id) for thread_id in await thread_rows.gone_threads(session, _thread_ids(workspaces))]
+
     async def drain(self, seconds: float = 5.0) -> None:
         """Leave in order: interrupt every run, give the leases back, and let others claim them at once."""
         self._draining = True
@@ -331,3 +345,12 @@ def _config(run: Mapping[str, Any]) -> AgentConfig:
         if len(_configs) > 1024:
             _configs.popitem(last=False)
     return config
+
+
+def _thread_ids(workspaces: list[str]) -> list[UUID]:
+    """Ids of threads among the names of workspaces; others are not ours to look at."""
+    found = []
+    for name in workspaces:
+        with contextlib.suppress(ValueError):
+            found.append(UUID(name))
+    return found

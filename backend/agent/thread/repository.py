@@ -83,6 +83,11 @@ async def active_runs(session: Session, thread_ids: Sequence[UUID]) -> list[Row]
     return await session.fetch(sql, list(thread_ids))
 
 
+async def gone_threads(session: Session, thread_ids: Sequence[UUID]) -> list[UUID]:
+    """Which of these were deleted more than a week ago, over all accounts."""
+    return [row["thread_id"] for row in await session.fetch("SELECT thread_id FROM gone_threads($1)", list(thread_ids))]
+
+
 # Messages -------------------------------------------------------------------------------------------------------------
 
 MESSAGE = """message_id, thread_id, run_id, parent_id, seq, role, content, reasoning, tool_calls, tool_call_id, tool_name, status, receipt,
