@@ -127,14 +127,19 @@ def settings(servers: Servers) -> Settings:
 async def clean(servers: Servers) -> None:
     """Empty tables and an empty Valkey."""
     connection = await asyncpg.connect(servers.admin_dsn)
+    await empty_tables(connection)
+    await connection.close()
+    with redis.Redis.from_url(servers.redis_dsn) as client:
+        client.flushdb()
+
+
+async def empty_tables(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    """Delete every row but what says which migrations were applied. The connection is of no other use afterwards."""
     tables = await connection.fetch(
         "SELECT format('DELETE FROM %I', tablename) AS sql FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'migrations'"
     )
     # Foreign keys and triggers rest, so the order does not matter.
     await connection.execute("SET session_replication_role = replica; " + "; ".join(row["sql"] for row in tables))
-    await connection.close()
-    with redis.Redis.from_url(servers.redis_dsn) as client:
-        client.flushdb()
 
 
 @pytest.fixture

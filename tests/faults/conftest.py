@@ -1,62 +1,63 @@
-"""Each test has its own servers and processes, because it may stop or kill them."""
+"""Servers and processes of these tests' own, because they are stopped and killed."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import asyncpg
 import pytest
+import redis
 
 from backend.cli.place import app_password
-from backend.embedded import process
 from backend.embedded.directory import DataDirectory
-from backend.kit.db import Database, app_dsn
+from backend.kit.db import Database
 from backend.kit.migrations import migrate
+from backend.sandbox.volumes import unmount
 from tests.client import Person, owner
-from tests.conftest import SECRET_KEY
+from tests.conftest import SECRET_KEY, empty_tables
 from tests.faults.crew import Crew, Servers
-from tests.product import ROOT
+from tests.product import belonging, end
 
 
-@pytest.fixture
-async def own_servers(directory: DataDirectory, cluster: Path) -> AsyncIterator[Servers]:
-    """A Postgres and a Valkey of this test's own."""
+@pytest.fixture(scope="session")
+def own_servers(cluster: Path) -> Iterator[Servers]:
+    """A Postgres and a Valkey that a test may stop, if it starts them again."""
+    directory = DataDirectory(Path(tempfile.mkdtemp(prefix="vibe-faults-")))
+    directory.create()
     servers = Servers(directory, cluster)
-    await servers.start()
+    asyncio.run(servers.start())
+    asyncio.run(migrate(servers.postgres.url, app_password(SECRET_KEY)))
     yield servers
-    await servers.stop()
+    asyncio.run(servers.stop())
+    end(belonging(directory.path))
+    for files in directory.path.glob("workspaces/*/files"):
+        unmount(files)  # what a killed worker's sandbox left mounted
+    shutil.rmtree(directory.path)
 
 
-@pytest.fixture
-async def crew(own_servers: Servers, environment_of: Callable[[Servers], dict[str, str]]) -> AsyncIterator[Crew]:
-    """The product's processes over these servers; none is started yet."""
-    await migrate(own_servers.postgres.url, app_password(SECRET_KEY))
-    admin = await asyncpg.create_pool(own_servers.postgres.url, min_size=1, max_size=4)
-    made = Crew(environment_of(own_servers), own_servers.directory.room("logs"), admin)
+@pytest.fixture(scope="session")
+def hands(own_servers: Servers) -> Iterator[Crew]:
+    """The processes, which one test leaves to the next."""
+    made = Crew(own_servers)
     yield made
     made.end()
-    for log in sorted(made.logs.glob("*-*.log")):
-        print(f"--- {log.name}\n{process.tail(log, 15)}")
-    admin.terminate()
 
 
 @pytest.fixture
-def environment_of() -> Callable[[Servers], dict[str, str]]:
-    """Environment of a process of the product over given servers."""
-
-    def environment(servers: Servers) -> dict[str, str]:
-        return {
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": "/",
-            "LANG": "C.UTF-8",
-            "PYTHONPATH": str(ROOT),
-            "DATABASE_URL": app_dsn(servers.postgres.url, app_password(SECRET_KEY)),
-            "REDIS_URL": servers.valkey.url,
-            "VIBE_DATA_DIR": str(servers.directory.path),
-            "VIBE_SECRET_KEY": SECRET_KEY,
-            "VIBE_LEASE_SECONDS": "2",
-        }
-
-    return environment
+async def crew(hands: Crew, own_servers: Servers) -> AsyncIterator[Crew]:
+    """The product's processes over empty tables; a test says how many it needs."""
+    connection = await asyncpg.connect(own_servers.postgres.url)
+    await empty_tables(connection)
+    await connection.close()
+    async with asyncpg.create_pool(own_servers.postgres.url, min_size=1, max_size=4) as admin:
+        with redis.Redis.from_url(own_servers.valkey.url) as client:
+            client.flushdb()
+        hands.admin = admin
+        yield hands
+        hands.wake()
+        admin.terminate()
 
 
 @pytest.fixture

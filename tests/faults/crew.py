@@ -6,7 +6,6 @@ import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,16 @@ import aiohttp
 import asyncpg
 import psutil
 
+from backend.cli.place import app_password
 from backend.embedded import process
 from backend.embedded.directory import POSTGRES_UID, VALKEY_UID, DataDirectory, dropped_uid
 from backend.embedded.postgres import Postgres
 from backend.embedded.programs import postgres_binaries, valkey_binary
 from backend.embedded.valkey import Valkey
-from backend.kit.db import Row
+from backend.kit.db import Row, app_dsn
 from tests.client import DEADLINE
-from tests.product import Started
+from tests.conftest import SECRET_KEY
+from tests.product import ROOT, Started
 
 
 async def until(what: Callable[[], Awaitable[Any]], deadline: float = DEADLINE, pause: float = 0.03) -> Any:
@@ -72,30 +73,41 @@ class Servers:
         return not self.postgres.running
 
 
-@dataclass
 class Crew:
     """The product's processes over one pair of servers."""
 
-    environment: dict[str, str]
-    logs: Path
-    admin: "asyncpg.Pool[Any]"
-    apis: list[Started] = field(default_factory=list)
-    workers: list[Started] = field(default_factory=list)
-    _started: list[Started] = field(default_factory=list)
+    admin: "asyncpg.Pool[Any]"  # of the test that runs, as the database's owner
 
-    async def api(self, **environment: str) -> Started:
+    def __init__(self, servers: Servers) -> None:
+        self.apis: list[Started] = []
+        self.workers: list[Started] = []
+        self.environment = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "HOME": "/",
+            "LANG": "C.UTF-8",
+            "PYTHONPATH": str(ROOT),
+            "DATABASE_URL": app_dsn(servers.postgres.url, app_password(SECRET_KEY)),
+            "REDIS_URL": servers.valkey.url,
+            "VIBE_DATA_DIR": str(servers.directory.path),
+            "VIBE_SECRET_KEY": SECRET_KEY,
+            "VIBE_LEASE_SECONDS": "2",
+        }
+        self._logs = servers.directory.room("logs")
+        self._started: list[Started] = []
+
+    async def api(self) -> Started:
         """One more api process, ready."""
         port = process.free_port()
-        api = self._start(["api", "--port", str(port)], environment)
+        api = self._start("api", "--port", str(port))
         url = f"http://127.0.0.1:{port}"
         await until(lambda: self._lives(api, url))
         api.url = url
         self.apis.append(api)
         return api
 
-    def worker(self, **environment: str) -> Started:
-        """One more worker process; it is ready when `ready` says so."""
-        worker = self._start(["worker"], environment)
+    def worker(self) -> Started:
+        """One more worker process; `ready` waits for it."""
+        worker = self._start("worker")
         self.workers.append(worker)
         return worker
 
@@ -108,11 +120,16 @@ class Crew:
 
         await until(said, pause=0.05)
 
-    async def crew(self, apis: int, workers: int, **environment: str) -> None:
-        """So many of each, ready."""
-        for _ in range(workers):
-            self.worker(**environment)
-        await asyncio.gather(*(self.api(**environment) for _ in range(apis)), *(self.ready(worker) for worker in self.workers))
+    async def crew(self, apis: int, workers: int, *, lease: str = "2") -> None:
+        """Exactly so many of each, ready: those that are left of the test before, and new ones. `lease` is in seconds."""
+        fit = lease == self.environment["VIBE_LEASE_SECONDS"]
+        self.environment["VIBE_LEASE_SECONDS"] = lease
+        for kind, wanted in ((self.apis, apis), (self.workers, workers)):
+            for one in kind[wanted if fit else 0 :]:
+                self.kill(one)
+        while len(self.workers) < workers:
+            self.worker()
+        await asyncio.gather(*(self.api() for _ in range(apis - len(self.apis))), *(self.ready(worker) for worker in self.workers))
 
     def kill(self, victim: Started) -> None:
         """`kill -9`."""
@@ -131,11 +148,14 @@ class Crew:
                 kind.remove(one)
         return int(one.child.returncode)
 
+    def wake(self) -> None:
+        """Let go on whatever was stopped."""
+        for one in (*self.apis, *self.workers):
+            os.kill(self.pid(one), signal.SIGCONT)
+
     def end(self) -> None:
         """End all of them."""
         for one in self._started:
-            if one.child is not None and one.child.poll() is None:
-                one.child.send_signal(signal.SIGCONT)
             one.kill()
 
     def pid(self, one: Started) -> int:
@@ -178,8 +198,8 @@ class Crew:
         found: Started = await until(held, pause=0.01)
         return found
 
-    def _start(self, argv: list[str], environment: dict[str, str]) -> Started:
-        started = Started(argv, {**self.environment, **environment}, self.logs / f"{argv[0]}-{len(self._started)}.log")
+    def _start(self, *argv: str) -> Started:
+        started = Started(list(argv), self.environment, self._logs / f"{argv[0]}-{len(self._started)}.log")
         self._started.append(started)
         started.start()
         return started

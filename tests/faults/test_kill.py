@@ -231,10 +231,9 @@ class Storm:
 async def test_every_run_survives_random_kills(crew: Crew, person: Person, own_servers: Servers, runs: int, threads: int, kills: int, lease: str) -> None:
     seed = int(os.environ.get("VIBE_TEST_SEED") or random.SystemRandom().getrandbits(32))
     print(f"again with VIBE_TEST_SEED={seed}")
-    crew.environment["VIBE_LEASE_SECONDS"] = lease
     dice = random.Random(seed)
     storm = Storm(crew, person, own_servers, dice)
-    await crew.crew(apis=2, workers=3)
+    await crew.crew(apis=2, workers=3, lease=lease)
     async with person.at(crew.apis[0].url) as product, aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         agent = await product.agent()
         ids = [await product.thread(agent) for _ in range(threads)]

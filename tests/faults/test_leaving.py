@@ -22,7 +22,6 @@ from tests.faults.watching import Watcher, essence
 
 
 async def test_a_worker_that_leaves_hands_its_runs_over_in_less_than_two_seconds(crew: Crew, person: Person) -> None:
-    crew.environment["VIBE_LEASE_SECONDS"] = "30"  # so that no lease can run out
     await crew.crew(apis=1, workers=2)
     async with person.at(crew.apis[0].url) as product:
         threads = [await product.thread() for _ in range(6)]
@@ -45,7 +44,6 @@ async def test_a_worker_that_leaves_hands_its_runs_over_in_less_than_two_seconds
 
 
 async def test_a_short_command_is_let_to_end_before_its_worker_leaves(crew: Crew, person: Person) -> None:
-    crew.environment["VIBE_LEASE_SECONDS"] = "30"
     await crew.crew(apis=1, workers=2)
     async with person.at(crew.apis[0].url) as product:
         thread = await product.thread()

@@ -12,6 +12,8 @@ from tests.client import Person, Product, script
 from tests.faults.crew import Crew, until
 from tests.faults.watching import Watcher, essence
 
+Line = str | tuple[str, dict[str, Any]]
+
 
 def results(messages: list[dict[str, Any]]) -> list[str]:
     """What the tools returned."""
@@ -157,7 +159,7 @@ async def test_the_sandbox_starts_again_on_the_same_files_and_the_model_hears_wh
     await crew.crew(apis=1, workers=2)
     async with person.at(crew.apis[0].url) as product:
         thread = await product.thread()
-        lines = [("shell_start", {"command": "sleep 1234"}), ("shell", {"command": "echo kept > file"}), "pace 20", "say 30 words", ("shell", {"command": "cat file"})]
+        lines: list[Line] = [("shell_start", {"command": "sleep 1234"}), ("shell", {"command": "echo kept > file"}), "pace 20", "say 30 words", ("shell", {"command": "cat file"})]
         run = await product.send(thread, script(*lines, "results"))
         await crew.until_run(run["run_id"], "steps = 2 AND EXISTS (SELECT 1 FROM messages m WHERE m.run_id = runs.run_id AND tool_name = 'shell')")
         crew.kill(await crew.holder_of(run["run_id"]))
