@@ -1,7 +1,8 @@
 import { render, screen, waitFor } from "@testing-library/react";
 
 import { highlight } from "./highlight";
-import { Markdown } from "./markdown";
+import { Markdown as Arriving } from "./markdown";
+import { Markdown } from "./markdown-body";
 import { BlockSplitter } from "./markdown-blocks";
 
 const sample = `# Heading
@@ -108,4 +109,10 @@ it("loses no letter to colours", () => {
     expect(highlight(code, lang)?.map((piece) => piece.text).join("")).toBe(code);
   }
   expect(highlight(code, "klingon")).toBeUndefined();
+});
+
+it("stands as plain text until what reads Markdown has come", async () => {
+  const { container } = render(<Arriving text="**bold**" />);
+  expect(container.textContent).toMatch(/bold/);
+  await waitFor(() => expect(container.querySelector("strong")?.textContent).toBe("bold"));
 });
