@@ -101,20 +101,22 @@ export function YamlEditor({
         />
       </div>
       {errors.length > 0 ? (
-        <ul aria-label={t.yamlErrors(errors.length)} className="max-h-40 flex-none overflow-auto" role="alert">
-          {errors.map((error, at) => (
-            <li key={at} className="small bad flex items-baseline gap-2 py-0.5">
-              <IconClose className="ic-s translate-y-0.5" aria-hidden="true" />
-              <button type="button" className="ref text-[12px]" onClick={() => goTo(error)} title={t.yamlGo(error.line)}>
-                {t.yamlAt(error.line, error.column)}
-              </button>
-              <span>
-                {error.loc ? <span className="mono">{error.loc}: </span> : null}
-                {error.message}
-              </span>
-            </li>
-          ))}
-        </ul>
+        <div role="alert" className="max-h-40 flex-none overflow-auto">
+          <ul aria-label={t.yamlErrors(errors.length)}>
+            {errors.map((error, at) => (
+              <li key={at} className="small bad flex items-baseline gap-2 py-0.5">
+                <IconClose className="ic-s translate-y-0.5" aria-hidden="true" />
+                <button type="button" className="ref text-[12px]" onClick={() => goTo(error)} title={t.yamlGo(error.line)}>
+                  {t.yamlAt(error.line, error.column)}
+                </button>
+                <span>
+                  {error.loc ? <span className="mono">{error.loc}: </span> : null}
+                  {error.message}
+                </span>
+              </li>
+            ))}
+          </ul>
+        </div>
       ) : null}
     </div>
   );
