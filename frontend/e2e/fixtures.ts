@@ -11,8 +11,8 @@ export const setupUrl = (): string => process.env.VIBE_E2E_URL ?? "";
 export const address = (path: string): string => new URL(path, setupUrl()).href;
 export const session = (): string => process.env.VIBE_E2E_STATE ?? "";
 
-/** What a browser says by itself when the API refuses something: the page's business, not an error of it. */
-const refusal = /Failed to load resource: the server responded with a status of 4\d\d/;
+/** What a browser says by itself when the API refuses something or names a part that is down: the page's business, not an error of it. */
+const refusal = /Failed to load resource: the server responded with a status of (4\d\d|503)/;
 
 /** A page that fails its test for anything on the console and for every report of the content policy. */
 export const test = base.extend<{ page: Page }>({

@@ -85,7 +85,8 @@ export function Transcript({ entries, state, threadNumber, actions, retrying, ha
   const onScroll = () => {
     const element = scroller.current;
     if (!element) return;
-    const near = list.isAtEnd(sticky);
+    // Read from the page: this runs before the list has heard of the scroll.
+    const near = element.scrollHeight - element.scrollTop - element.clientHeight <= sticky;
     stuck.current = near;
     setAway((before) => (near ? undefined : (before ?? entries.length)));
     if (hasOlder && !loadingOlder && element.scrollTop < early) onOlder();
