@@ -120,7 +120,7 @@ def _settings(hierarchy: Hierarchy, limits: Limits) -> list[tuple[str, str]]:
             ("memory", "memory.swap.max", "0"),
             ("memory", "memory.oom.group", "0"),
             ("pids", "pids.max", processes),
-            ("cpu", "cpu.weight", "25"),
+            ("cpu", "cpu.weight", "100"),
             ("cpu", "cpu.max", f"{int(cpus * 100_000)} 100000"),
         ]
     else:
@@ -128,7 +128,7 @@ def _settings(hierarchy: Hierarchy, limits: Limits) -> list[tuple[str, str]]:
             ("memory", "memory.limit_in_bytes", str(memory)),
             ("memory", "memory.memsw.limit_in_bytes", str(memory)),
             ("pids", "pids.max", processes),
-            ("cpu", "cpu.shares", "256"),
+            ("cpu", "cpu.shares", "1024"),
             ("cpu", "cpu.cfs_quota_us", str(int(cpus * 100_000))),
         ]
     return [(file, value) for controller, file, value in every if controller in hierarchy.controllers]
