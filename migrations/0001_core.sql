@@ -201,11 +201,13 @@ CREATE TABLE messages (
     tokens        integer NOT NULL DEFAULT 0,
     tokens_upto   bigint NOT NULL DEFAULT 0,
     discarded     boolean NOT NULL DEFAULT false,
-    created_at    timestamptz NOT NULL DEFAULT now(),
+    created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     UNIQUE (thread_id, seq)
 );
 CREATE INDEX messages_run ON messages (run_id);
 CREATE UNIQUE INDEX messages_result ON messages (run_id, tool_call_id) WHERE role = 'tool';
+
+-- In `messages` and `runs` created_at orders what waits: it is the moment of the insert under the thread's lock, not of the transaction's begin.
 
 -- Runs --------------------------------------------------------------------------------------------------------------
 
@@ -240,7 +242,7 @@ CREATE TABLE runs (
     cached_tokens     bigint NOT NULL DEFAULT 0,
     cost_micro_usd    bigint NOT NULL DEFAULT 0,
     cost_known        boolean NOT NULL DEFAULT true,
-    created_at        timestamptz NOT NULL DEFAULT now()
+    created_at        timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 70);
 CREATE UNIQUE INDEX runs_one_per_thread ON runs (thread_id) WHERE status IN ('running', 'waiting_approval');
 CREATE INDEX runs_due ON runs (wake_at) WHERE status IN ('queued', 'waiting_approval');

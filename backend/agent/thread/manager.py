@@ -11,7 +11,8 @@ from backend.kit.db import Database, DatabaseUnavailable, Row, Session
 
 T = TypeVar("T")
 _WINDOW_ROWS = 2_000
-_PATIENCE = 20.0  # seconds that a finished answer waits for Postgres to come back
+_PATIENCE = 600.0  # seconds that what was finished waits for Postgres to come back; meanwhile nobody else can take the run
+_AGAIN_SECONDS = 0.25
 
 
 class LeaseLost(Exception):
@@ -35,7 +36,8 @@ class ThreadManager:
 
         A message that waited for its turn gets its place in the thread.
         """
-        async with self._database.transaction(self._account_id) as session:
+
+        async def read(session: Session, again: bool) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
             if self.epoch > 1:
                 await repository.resume_waiting(session, self.run_id)
                 await repository.expire_approvals(session, self.run_id)
@@ -51,17 +53,22 @@ class ThreadManager:
             rows = await repository.history(session, self.thread_id, history_from(loaded), _WINDOW_ROWS, self.run_id, run["input_message_id"])
             return loaded, [dict(row) for row in rows]
 
+        return await self._patiently(read)
+
     async def journal(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The run's steps and approvals so far."""
-        async with self._database.transaction(self._account_id) as session:
+
+        async def read(session: Session, again: bool) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
             steps = [dict(row) for row in await repository.steps(session, self.run_id)]
             return steps, [dict(row) for row in await repository.approvals_of_run(session, self.run_id)]
+
+        return await self._patiently(read)
 
     async def save_answer(self, message: dict[str, Any], *, approvals: Sequence[dict[str, Any]] = (), **totals: Any) -> None:
         """Write the assistant's message with its journal lines; fills in the message's `seq` and `created_at`."""
 
         async def write(session: Session, again: bool) -> Row:
-            if again and (saved := await repository.placed(session, [message["message_id"]])):
+            if again and (saved := await repository.placed(session, self.run_id, self.epoch, [message["message_id"]])):
                 return saved[0]
             row = await repository.save_answer(session, self.run_id, self.epoch, message=message, **totals)
             if row is None:
@@ -78,7 +85,7 @@ class ThreadManager:
         """Write tool results in order, and with `end` the run's end. Fills in `seq` and `created_at`."""
 
         async def write(session: Session, again: bool) -> list[Row]:
-            saved = await repository.placed(session, [r["message_id"] for r in results]) if again else []
+            saved = await repository.placed(session, self.run_id, self.epoch, [r["message_id"] for r in results]) if again else []
             if results and not saved:
                 saved = await repository.save_results(session, self.run_id, self.epoch, results)
             if len(saved) != len(results):
@@ -106,16 +113,23 @@ class ThreadManager:
 
     async def void_approval(self, call_id: str) -> None:
         """An approval of another act than the one at hand is worth nothing."""
-        async with self._database.transaction(self._account_id) as session:
-            await repository.void_approval(session, self.run_id, call_id)
+
+        async def write(session: Session, again: bool) -> None:
+            if not await repository.void_approval(session, self.run_id, self.epoch, call_id):
+                raise LeaseLost
+
+        await self._patiently(write)
 
     async def wait_for_approval(self) -> bool:
         """Let go of the run until a person answers; False when the answers are there already."""
-        async with self._database.transaction(self._account_id) as session:
+
+        async def write(session: Session, again: bool) -> bool:
             waits = await repository.wait_for_approval(session, self.run_id, self.epoch)
-        if waits is None:
-            raise LeaseLost
-        return waits
+            if waits is None:  # also when the first time was committed after all: the run is let go either way
+                raise LeaseLost
+            return waits
+
+        return await self._patiently(write)
 
     async def _patiently(self, write: Callable[[Session, bool], Awaitable[T]]) -> T:
         """Write; when Postgres restarts in the middle, write again, telling `write` that the first time may have been committed."""
@@ -129,4 +143,4 @@ class ThreadManager:
                 if time.monotonic() > deadline:
                     raise
                 again = True
-                await asyncio.sleep(0.25)
+                await asyncio.sleep(_AGAIN_SECONDS)

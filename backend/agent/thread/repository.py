@@ -298,9 +298,13 @@ async def expire_approvals(session: Session, run_id: UUID) -> None:
     await session.execute("UPDATE approvals SET status = 'expired' WHERE run_id = $1 AND status = 'pending' AND expires_at <= clock_timestamp()", run_id)
 
 
-async def void_approval(session: Session, run_id: UUID, call_id: str) -> None:
-    """An approval of another act than the one at hand is worth nothing."""
-    await session.execute("UPDATE approvals SET status = 'void' WHERE run_id = $1 AND call_id = $2 AND status IN ('pending', 'approved')", run_id, call_id)
+async def void_approval(session: Session, run_id: UUID, epoch: int, call_id: str) -> bool:
+    """An approval of another act than the one at hand is worth nothing. False when the lease is lost."""
+    sql = """
+        WITH own AS (SELECT 1 FROM runs WHERE run_id = $1 AND epoch = $2 AND status = 'running' FOR UPDATE),
+             void AS (UPDATE approvals SET status = 'void' FROM own WHERE run_id = $1 AND call_id = $3 AND status IN ('pending', 'approved'))
+        SELECT 1 FROM own"""
+    return await session.value(sql, run_id, epoch, call_id) is not None
 
 
 async def wait_for_approval(session: Session, run_id: UUID, epoch: int) -> bool | None:
@@ -330,9 +334,11 @@ async def after_run(session: Session, thread_id: UUID) -> Row:
     return row
 
 
-async def placed(session: Session, message_ids: Sequence[UUID]) -> list[Row]:
-    """Which of these messages are written already, and where."""
-    return await session.fetch("SELECT message_id, seq, created_at FROM messages WHERE message_id = ANY ($1)", list(message_ids))
+async def placed(session: Session, run_id: UUID, epoch: int, message_ids: Sequence[UUID]) -> list[Row]:
+    """Which of these messages this holder of the lease has written already, and where. Another holder's are not its own, although their ids are the same."""
+    sql = """SELECT message_id, seq, created_at FROM messages WHERE message_id = ANY ($3)
+        AND EXISTS (SELECT 1 FROM runs WHERE run_id = $1 AND epoch = $2)"""
+    return await session.fetch(sql, run_id, epoch, list(message_ids))
 
 
 async def end_run(session: Session, run_id: UUID, epoch: int, status: str, problem: dict[str, Any] | None) -> bool:
