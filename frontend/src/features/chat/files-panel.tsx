@@ -36,10 +36,16 @@ function iconOf(entry: FileEntry): typeof IconFile {
   return /\.[a-z0-9]+$/i.test(entry.name) ? IconYaml : IconFile;
 }
 
-const parentOf = (path: string): string => path.split("/").slice(0, -1).join("/");
+/** The workspace's own address inside the sandbox: paths may be told with it or without. */
+const rootPath = /^\/workspace(\/|$)/;
+
+const insideOf = (path: string): string[] => path.replace(rootPath, "").split("/").filter(Boolean);
+
+/** The folder that is `depth` steps below the root, on the way to `path`. */
+const folderAt = (path: string, depth: number): string => (depth === 0 ? "" : (rootPath.test(path) ? "/workspace/" : "") + insideOf(path).slice(0, depth).join("/"));
 
 function Crumbs({ path, go }: { path: string; go: (path: string) => void }) {
-  const parts = path.split("/").filter(Boolean);
+  const parts = insideOf(path);
   if (parts.length === 0) return null;
   return (
     <nav className="mono-s muted row flex-wrap" aria-label={t.title}>
@@ -49,7 +55,7 @@ function Crumbs({ path, go }: { path: string; go: (path: string) => void }) {
       {parts.map((part, at) => (
         <span key={at} className="row g1">
           <span aria-hidden="true">/</span>
-          <button type="button" className="link" onClick={() => go(parts.slice(0, at + 1).join("/"))}>
+          <button type="button" className="link" onClick={() => go(folderAt(path, at + 1))}>
             {part}
           </button>
         </span>
@@ -165,7 +171,7 @@ export default function FilesPanel({ threadId, file, onFile }: { threadId: strin
         <ul>
           {path ? (
             <li className="file">
-              <button type="button" className="file-open" onClick={() => setPath(parentOf(path))}>
+              <button type="button" className="file-open" onClick={() => setPath(folderAt(path, insideOf(path).length - 1))}>
                 <IconFolder className="ic-s muted" aria-hidden="true" />
                 <span>..</span>
                 <span className="sr-only">{t.up}</span>
