@@ -63,6 +63,27 @@ async def test_a_short_command_is_let_to_end_before_its_worker_leaves(crew: Crew
         assert (await crew.run(run["run_id"]))["losses"] == 0
 
 
+async def test_a_long_command_does_not_keep_its_worker_and_the_model_is_told(crew: Crew, person: Person) -> None:
+    await crew.crew(apis=1, workers=2)
+    async with person.at(crew.apis[0].url) as product:
+        thread = await product.thread()
+        run = await product.send(thread, script(("shell", {"command": "echo begun >> log; sleep 60; echo ended >> log"}), ("shell", {"command": "cat log"}), "results"))
+        await until(lambda: _written(crew, thread), pause=0.005)
+        leaver = await crew.holder_of(run["run_id"])
+        asked = time.monotonic()
+        leaving = asyncio.create_task(crew.leave(leaver))
+        await crew.holder_of(run["run_id"], besides=leaver)
+        took = time.monotonic() - asked
+        print(f"it went on elsewhere after {took:.2f} s")
+        assert await leaving == 0
+        await completes(product, run)
+        tools = [m for m in await product.messages(thread) if m["role"] == "tool"]
+        assert [m["status"] for m in tools] == ["unknown", "ok"], tools[1]["content"]
+        assert tools[1]["content"].endswith("begun")
+        assert (await crew.run(run["run_id"]))["losses"] == 0
+        assert took < 2.0
+
+
 async def _written(crew: Crew, thread: str) -> bool:
     return os.path.exists(f"{crew.environment['VIBE_DATA_DIR']}/workspaces/{thread}/files/log")
 
