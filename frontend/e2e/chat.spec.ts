@@ -93,7 +93,7 @@ test("a failed run says why, and Retry answers the same message again", async ({
 });
 
 test("a reader who scrolled up is left alone, and finds the way back", async ({ page }) => {
-  await begin(page, script("say 1500 words", "pace 40", "say 400 words"));
+  await begin(page, script("say 600 words", "pace 40", "say 1600 words"));
   await expect(page.locator("[data-kind=writing]")).toBeVisible();
   const transcript = page.getByRole("region", { name: "Transcript" });
   await expect.poll(() => transcript.evaluate((element) => element.scrollHeight - element.clientHeight)).toBeGreaterThan(600);
@@ -110,6 +110,7 @@ test("a reader who scrolled up is left alone, and finds the way back", async ({ 
 
 test("the whole of it works by keyboard", async ({ page }) => {
   await page.goto(address("/threads/new"));
+  await expect(composer(page)).toBeVisible();
   await page.keyboard.press("/");
   await expect(composer(page)).toBeFocused();
   await page.keyboard.type("Write `x` to keys.txt and then delete keys.txt");
