@@ -62,6 +62,7 @@ CREATE FUNCTION claim_run(p_run uuid, p_worker text, p_lease interval, p_account
 DECLARE
     r runs%ROWTYPE;
     orphan boolean;
+    live integer;
 BEGIN
     SELECT * INTO r FROM runs WHERE runs.run_id = p_run FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN RETURN; END IF;
@@ -71,7 +72,14 @@ BEGIN
         IF EXISTS (SELECT 1 FROM runs o WHERE o.thread_id = r.thread_id AND o.status IN ('running', 'waiting_approval')) THEN RETURN; END IF;
         IF EXISTS (SELECT 1 FROM runs o WHERE o.thread_id = r.thread_id AND o.status = 'queued' AND (o.created_at, o.run_id) < (r.created_at, r.run_id)) THEN RETURN; END IF;
     END IF;
-    IF NOT orphan AND (SELECT count(*) FROM runs o WHERE o.account_id = r.account_id AND o.status = 'running') >= p_account_bound THEN RETURN; END IF;
+    IF NOT orphan AND r.stop_requested_at IS NULL THEN  -- one that is only to end takes nobody's place
+        SELECT count(*) INTO live FROM runs o WHERE o.account_id = r.account_id AND o.status = 'running';
+        IF live + 64 >= p_account_bound THEN  -- near the bound the claims of an account wait for each other
+            PERFORM pg_advisory_xact_lock(hashtextextended(r.account_id::text, 1));
+            SELECT count(*) INTO live FROM runs o WHERE o.account_id = r.account_id AND o.status = 'running';
+        END IF;
+        IF live >= p_account_bound THEN RETURN; END IF;
+    END IF;
     RETURN QUERY
         UPDATE runs SET status = 'running', lease_owner = p_worker, lease_until = clock_timestamp() + p_lease, epoch = runs.epoch + 1,
             losses = runs.losses + (orphan AND r.lease_owner IS NOT NULL)::int, started_at = coalesce(runs.started_at, clock_timestamp())
@@ -96,7 +104,7 @@ CREATE FUNCTION due_runs(p_limit integer) RETURNS TABLE (run_id uuid)
         SELECT account_id, count(*) AS n FROM runs WHERE status = 'running' AND lease_until >= clock_timestamp() GROUP BY account_id
     )
     SELECT d.run_id FROM (
-        SELECT due.run_id, due.orphan, due.wake_at, coalesce(live.n, 0) + row_number() OVER (PARTITION BY due.account_id ORDER BY due.wake_at) AS turn
+        SELECT due.run_id, due.orphan, due.wake_at, coalesce(live.n, 0) + row_number() OVER (PARTITION BY due.account_id ORDER BY due.orphan DESC, due.wake_at) AS turn
         FROM due LEFT JOIN live USING (account_id)) d
     ORDER BY d.orphan DESC, d.turn, d.wake_at LIMIT p_limit $$;
 

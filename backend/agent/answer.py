@@ -17,6 +17,7 @@ from backend.agent.inference.registry import Model
 from backend.agent.inference.tokens import estimate_tokens
 from backend.agent.turn import Turn, usage_view
 from backend.kit import clock
+from backend.kit.db import storable
 from backend.kit.problems import Problem
 
 _TRIES = 4
@@ -79,8 +80,8 @@ class Asker:
         planned = [self._calls.plan(call) for call in self._numbered(completed.tool_calls)]
         await turn.save_answer(
             message_id,
-            completed.content,
-            completed.reasoning,
+            storable(completed.content),
+            storable(completed.reasoning),
             calls=[{"id": p.call.id, "name": p.call.name, "arguments": p.call.arguments} for p in planned],
             call_steps=[self._calls.step(p) for p in planned],
             approvals=[self._calls.approval(p) for p in planned if p.must_ask],
@@ -93,7 +94,7 @@ class Asker:
 
     async def keep_partial(self, partial: dict[str, Any]) -> None:
         """Save what was written of an answer when the run was ended in the middle of it."""
-        content, reasoning = "".join(partial["content"]), "".join(partial["reasoning"])
+        content, reasoning = storable("".join(partial["content"])), storable("".join(partial["reasoning"]))
         if not content and not reasoning:
             return
         model = self._model()
@@ -212,7 +213,7 @@ class Asker:
 
     def _numbered(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
         """Calls under ids that no other call of the thread has: some servers repeat theirs in every answer."""
-        return [ToolCall(self._call_id(n, call.id), call.name, call.arguments) for n, call in enumerate(calls)]
+        return [ToolCall(self._call_id(n, call.id), storable(call.name), storable(call.arguments)) for n, call in enumerate(calls)]
 
     def _call_id(self, index: int, given: str) -> str:
         known = (call["id"] for row in self._turn.history for call in row["tool_calls"] or ())

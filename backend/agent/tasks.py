@@ -19,7 +19,7 @@ def serve(executor: RunExecutor) -> None:
 async def run(run_id: str) -> None:
     """A run may be due."""
     assert _executor is not None
-    await _executor.claim(UUID(run_id))
+    await _executor.wake(UUID(run_id))
 
 
 @task(service.STOP)

@@ -145,6 +145,11 @@ def dumps(value: Any) -> str:
     return orjson.dumps(value, default=str).decode()
 
 
+def storable(text: str) -> str:
+    """A text that Postgres can hold: it has no U+0000."""
+    return text.replace("\0", "\ufffd") if "\0" in text else text
+
+
 def _unavailable() -> DatabaseUnavailable:
     return DatabaseUnavailable("Postgres is restarting or cannot be reached; try again in a moment.")
 

@@ -83,6 +83,7 @@ class RunExecutor:
         self._lease = timedelta(seconds=settings.vibe_lease_seconds)
         self._live: dict[UUID, Live] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._claiming = 0
         self._poked = asyncio.Event()
         self._draining = False
         self._behind = False  # whether more was due than could be claimed
@@ -90,11 +91,19 @@ class RunExecutor:
 
     # Claiming ---------------------------------------------------------------------------------------------------------
 
-    async def claim(self, run_id: UUID) -> bool:
-        """Take a run if it is due and there is room. What is not taken now the sweep finds later."""
-        if self._draining or len(self._live) >= self._settings.vibe_max_runs_per_worker:
+    async def wake(self, run_id: UUID) -> None:
+        """A run may be due. While others wait for room, the sweep says whose turn it is."""
+        if self._behind:
+            self.poke()
+        else:
+            await self.claim(run_id)
+
+    async def claim(self, run_id: UUID, *, to_end: bool = False) -> bool:
+        """Take a run if it is due and there is room, or if it is only `to_end`. What is not taken now the sweep finds later."""
+        if self._draining or (self._room <= 0 and not to_end):
             self._behind = True
             return False
+        self._claiming += 1
         taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._spawn(self._take(run_id, taken))
         return await taken
@@ -107,6 +116,8 @@ class RunExecutor:
             if not taken.done():
                 taken.set_exception(error)
             return
+        finally:
+            self._claiming -= 1  # from here to its place in `_live` nothing is waited for
         if not taken.done():
             taken.set_result(claimed is not None)
         if claimed is None:
@@ -125,7 +136,12 @@ class RunExecutor:
             return
         with contextlib.suppress(*LOST):
             await self._redis.publish(CONTROL_CHANNEL, f"stop {run_id}")
-        await self.claim(run_id)
+        await self.claim(run_id, to_end=True)
+
+    @property
+    def _room(self) -> int:
+        """How many more runs may be taken."""
+        return self._settings.vibe_max_runs_per_worker - len(self._live) - self._claiming
 
     async def reconnected(self) -> None:
         """Redis is back, perhaps empty: write what is watched anew, and look for work whose wake-up was lost."""
@@ -154,14 +170,14 @@ class RunExecutor:
                 await self._sweep()
 
     async def _sweep(self) -> None:
-        room = self._settings.vibe_max_runs_per_worker - len(self._live)
-        if room <= 0 or self._draining:
+        if self._room <= 0 or self._draining:
             return
+        most = min(self._room, _SWEEP_RUNS)
         async with self._database.transaction(None) as session:
-            due = await repository.due(session, min(room, _SWEEP_RUNS))
+            due = await repository.due(session, most)
         # What is live here and ran out while the database was away, the next heartbeat keeps.
         claimed = [await self.claim(run_id) for run_id in due if run_id not in self._live]
-        self._behind = len(due) == _SWEEP_RUNS or not all(claimed)
+        self._behind = len(due) == most or not all(claimed)
         if len(due) == _SWEEP_RUNS and any(claimed):
             self.poke()
 
@@ -299,7 +315,7 @@ class RunExecutor:
     async def _claim_next(self, run_id: UUID) -> None:
         """The thread is free: its next run may begin."""
         with self._database_may_be_away("claim"):
-            await self.claim(run_id)
+            await self.wake(run_id)
 
     def _resolver(self, run: Mapping[str, Any]) -> Callable[[str], Model]:
         """How this run's models are found: with its account's keys and prices."""

@@ -194,7 +194,9 @@ _APPROVAL = """SELECT p.approval_id, p.run_id, p.thread_id, p.agent_id, a.name A
 
 
 async def approval(session: Session, approval_id: UUID, *, lock: bool = False) -> Row | None:
-    """One approval."""
+    """One approval; to decide it, locked behind its run as the worker does it: the run either sees the answer, or is seen to wait for it."""
+    if lock:
+        await session.value("SELECT 1 FROM runs WHERE run_id = (SELECT run_id FROM approvals WHERE approval_id = $1) FOR UPDATE", approval_id)
     return await session.row(f"{_APPROVAL} WHERE p.approval_id = $1 {'FOR UPDATE OF p' if lock else ''}", approval_id)
 
 

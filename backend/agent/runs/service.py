@@ -6,6 +6,7 @@ from uuid import UUID
 
 from redis.asyncio import Redis
 
+from backend.accounts.service import decode_moment
 from backend.agent.inference.base import ChatMessage
 from backend.agent.inference.tokens import estimate_message
 from backend.agent.runs import desk, repository
@@ -14,7 +15,7 @@ from backend.agent.schemas import TERMINAL, Approval, Decision, FileEntry, Folde
 from backend.agent.thread import repository as journal
 from backend.kit.db import Database, Row, Session, enqueue
 from backend.kit.ids import uuid7
-from backend.kit.pages import Page, decode_cursor, encode_cursor
+from backend.kit.pages import Page, encode_cursor
 from backend.kit.problems import Conflict, Gone, NotFound
 
 WAKE = "agent.run"
@@ -152,11 +153,7 @@ async def steps(session: Session, run_id: UUID) -> list[Step]:
 
 async def approvals(session: Session, status: str | None, thread_id: UUID | None, cursor: str | None, limit: int) -> Page[Approval]:
     """Approvals: the waiting ones oldest first, any others newest first."""
-    before = None
-    if cursor:
-        at, last = decode_cursor(cursor, 2)
-        before = (datetime.fromisoformat(at), UUID(last))
-    rows = await repository.approvals(session, status, thread_id, before, limit + 1)
+    rows = await repository.approvals(session, status, thread_id, decode_moment(cursor), limit + 1)
     items = [Approval.model_validate(approval_view(row)) for row in rows[:limit]]
     more = encode_cursor(items[-1].created_at.isoformat(), items[-1].approval_id) if len(rows) > limit else None
     return Page(items=items, next_cursor=more)

@@ -1,15 +1,15 @@
 """Threads and what stands in them."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from backend.accounts.service import decode_moment
 from backend.agent.schemas import Message, MessagePage, NewThread, Run, Thread, ThreadUsage
 from backend.agent.thread import repository
 from backend.kit.db import Row, Session, enqueue
 from backend.kit.ids import uuid7
-from backend.kit.pages import Page, decode_cursor, encode_cursor
+from backend.kit.pages import Page, encode_cursor
 from backend.kit.problems import NotFound
 
 STOP_RUN = "agent.stop"
@@ -35,11 +35,7 @@ async def get(session: Session, thread_id: UUID) -> Thread:
 
 async def page(session: Session, agent_id: UUID | None, cursor: str | None, limit: int) -> Page[Thread]:
     """Threads, last touched first."""
-    before = None
-    if cursor:
-        at, last = decode_cursor(cursor, 2)
-        before = (datetime.fromisoformat(at), UUID(last))
-    rows = await repository.threads(session, agent_id, before, limit + 1)
+    rows = await repository.threads(session, agent_id, decode_moment(cursor), limit + 1)
     items = await _threads(session, rows[:limit])
     more = encode_cursor(items[-1].updated_at.isoformat(), items[-1].thread_id) if len(rows) > limit else None
     return Page(items=items, next_cursor=more)

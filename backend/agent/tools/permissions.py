@@ -31,9 +31,14 @@ def _configured(config: AgentConfig, action: str, arguments: Mapping[str, Any], 
     if not isinstance(permission, ActionPermission):
         return permission
     for rule in permission.rules:
-        if all(fnmatch.fnmatchcase(str(arguments.get(name, "")), pattern) for name, pattern in rule.when.items()):
+        if all(fnmatch.fnmatchcase(_written(arguments.get(name, "")), pattern) for name, pattern in rule.when.items()):
             return rule.decision
     return permission.default
+
+
+def _written(value: Any) -> str:
+    """An argument as a rule is written against it: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
 
 
 def always_pattern(arguments: Mapping[str, Any]) -> dict[str, Any]:
