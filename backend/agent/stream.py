@@ -103,16 +103,16 @@ class RunStream:
         self._append(self._snapshot(), opens=True)
         if self._end is not None:
             self._append(self._end, ends=True)
-        self._writer.touch(self, urgent=True)
+        self._writer.touch(self, urgent=False)
 
     def emit(self, event: dict[str, Any], *, ends: bool = False) -> None:
-        """Append an event; it leaves with the next flush, at once."""
+        """Append an event; the run's end leaves at once, others with the next flush."""
         self._settle()
         self._apply(event)
         self._append(event, ends=ends)
         if ends:
             self._end = event
-        self._writer.touch(self, urgent=True)
+        self._writer.touch(self, urgent=ends)
 
     def delta(self, type: str, text: str, **members: Any) -> None:
         """Append text to the answer, its reasoning, a call's arguments or a tool's output; pieces of one kind are joined until the flush."""
@@ -200,8 +200,8 @@ class RunStream:
 class StreamWriter:
     """Writes the events of all runs of this worker: one pipeline and one publication a flush.
 
-    A run's first words and whole events leave at once; text that follows waits up to `window` seconds for more, and longer
-    when flushes take long.
+    An answer's first words and a run's end leave at once; the rest waits until `window` seconds after the flush before, and longer when
+    flushes take long.
     """
 
     def __init__(self, redis: "Redis", *, window: float = 0.03) -> None:
