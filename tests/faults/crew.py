@@ -63,6 +63,11 @@ class Servers:
         await self.postgres.stop()
         await self.valkey.stop()
 
+    def freeze_valkey(self, sent: signal.Signals) -> None:
+        """Stop it where it stands, or let it go on."""
+        for one in process.with_mark("valkey-server", str(self.directory.path)):
+            one.send_signal(sent)
+
     async def break_postgres(self) -> None:
         """An immediate shutdown: every connection is cut, and the next start recovers."""
         pid = int((self._postgres_room / "18" / "postmaster.pid").read_text().split()[0])

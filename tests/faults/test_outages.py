@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -30,6 +31,16 @@ async def valkey_away(servers: Servers) -> AsyncIterator[None]:
         yield
     finally:
         await servers.valkey.start()
+
+
+@asynccontextmanager
+async def valkey_frozen(servers: Servers) -> AsyncIterator[None]:
+    """It accepts connections and answers nothing."""
+    servers.freeze_valkey(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        servers.freeze_valkey(signal.SIGCONT)
 
 
 @asynccontextmanager
@@ -111,6 +122,31 @@ async def test_while_valkey_is_away_messages_are_accepted_and_runs_go_on(crew: C
 
 async def _passed(since: float, seconds: float) -> bool:
     return time.monotonic() - since >= seconds
+
+
+async def test_a_valkey_that_hangs_holds_up_neither_requests_nor_runs(crew: Crew, person: Person, own_servers: Servers) -> None:
+    await crew.crew(apis=1, workers=2)
+    async with person.at(crew.apis[0].url) as product, aiohttp.ClientSession() as http:
+        agent = await product.agent()
+        threads = [await product.thread(agent) for _ in range(3)]
+        work = script("pace 20", "say 20 words", ("shell", {"command": "echo once >> log"}), "pace 20", "say 20 words")
+        runs = [await product.send(threads[0], work)]
+        watching = [watch(http, crew, person, runs[0])[1]]
+        await crew.holder_of(runs[0]["run_id"])
+        async with valkey_frozen(own_servers):
+            for thread in threads[1:]:
+                answer = await ask(product, "POST", f"/api/threads/{thread}/runs", message(work))
+                assert answer.status_code == 202, answer.text
+                runs.append(answer.json())
+                watching.append(watch(http, crew, person, runs[-1])[1])
+            stopped = await ask(product, "POST", f"/api/runs/{runs[2]['run_id']}/stop")
+            assert stopped.status_code == 202
+            ended = [await product.finish(run["run_id"]) for run in runs]
+            assert [run["status"] for run in ended] == ["completed", "completed", "stopped"]
+            seen = await asyncio.gather(*(asyncio.wait_for(task, 20) for task in watching))
+        for transcript in seen:
+            assert transcript.messages == essence(await product.messages(transcript.state["run"]["thread_id"]))
+        assert {row["losses"] for row in await crew.fetch("SELECT losses FROM runs")} == {0}
 
 
 async def test_a_worker_and_an_api_process_start_while_valkey_is_away(crew: Crew, person: Person, own_servers: Servers) -> None:
