@@ -23,6 +23,7 @@ from backend.kit.problems import Problem
 _TRIES = 4
 _LONGEST_WAIT = 60.0  # seconds that a provider may make us wait before we give up
 _FIRST_WAIT = 0.5
+_LONGEST_ANSWER = 16_384  # tokens asked for of a model whose limit is not known, for vendors refuse more than they can
 _SHRINK = 0.6  # of the context, after the provider found it too long
 _CALL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what every vendor takes back
 
@@ -67,7 +68,7 @@ class Asker:
         self._get_model = get_model
         self._first_token_ms: int | None = None
         self._sent = 0  # estimated tokens of the call that is under way
-        self._routed = False
+        self._detail: dict[str, Any] = {}  # what the journal keeps of the call that is under way
 
     async def answer(self) -> Completed:
         """Ask, and save the answer with the calls it asks for; an answer without calls ends the run."""
@@ -88,6 +89,7 @@ class Asker:
             usage=completed.usage,
             receipt=self._receipt(model, completed, clock.elapsed_ms(began)),
             started_at=started_at,
+            detail=self._detail,
             end=None if planned else "completed",
         )
         return completed
@@ -102,14 +104,15 @@ class Asker:
         receipt = self._receipt(model, Completed(content, reasoning, (), usage, "other", model.name, None), 0)
         await self._turn.save_answer(
             UUID(str(partial["message_id"])), content, reasoning, calls=(), call_steps=(), approvals=(), usage=usage, receipt=receipt,
-            started_at=clock.now(), status="partial",
+            started_at=clock.now(), detail=self._detail, status="partial",
         )  # fmt: skip
 
     async def _ask(self, model: Model, message_id: UUID, began: float) -> Completed:
         """The one retry layer: waits and asks again when it may help, and never twice for the same answer."""
-        share, empty = 1.0, 0
+        most: int | None = None  # tokens to send, once the provider found what was sent too long
+        empty = 0
         for attempt in range(1, _TRIES + 1):
-            context = self._context(model, share)
+            context = self._context(model, most)
             try:
                 completed = await self._turn.interrupts.guard(self._receive(model, context, began))
                 if completed.content.strip() or completed.tool_calls:
@@ -121,7 +124,7 @@ class Asker:
             except ContextOverflow as error:
                 if attempt == _TRIES:
                     raise
-                share, reason, wait = share * _SHRINK, error.detail, 0.0
+                most, reason, wait = int(context.total * _SHRINK), error.detail, 0.0
             except ModelError as error:
                 if not error.retryable or attempt == _TRIES or (error.retry_after or 0) > _LONGEST_WAIT:
                     raise
@@ -150,26 +153,28 @@ class Asker:
                     self._first_token_ms = clock.elapsed_ms(began)
                 match piece:
                     case TextDelta():
-                        stream.delta("message.delta", piece.text)
+                        stream.delta("message.delta", storable(piece.text))
                     case ReasoningDelta():
-                        stream.delta("reasoning.delta", piece.text)
+                        stream.delta("reasoning.delta", storable(piece.text))
                     case ToolCallDelta():
                         id = ids.setdefault(piece.index, self._call_id(piece.index, piece.id))
-                        stream.delta("tool.arguments_delta", piece.arguments, index=piece.index, id=id, name=piece.name)
+                        stream.delta("tool.arguments_delta", storable(piece.arguments), index=piece.index, id=id, name=storable(piece.name))
         raise ModelError("The stream ended without an answer.", provider=model.provider, retryable=True)
 
     def _model(self) -> Model:
         model = self._get_model(self._model_name)
-        if not self._routed:
-            self._routed = True
+        if not self._detail:
             reason = "the agent's model" if self._turn.config.model.full_name == self._model_name else "chosen for this run, or the default"
-            self._turn.emit("inference.routed", provider=model.provider, model=model.info.id, kind=model.kind, reason=reason)
+            self._detail = {"provider": model.provider, "model": model.info.id, "kind": model.kind, "reason": reason}
+            self._turn.emit("inference.routed", **self._detail)
         return model
 
-    def _context(self, model: Model, share: float) -> Context:
+    def _context(self, model: Model, most: int | None) -> Context:
         """What is sent: within the window, and within the money."""
         turn = self._turn
-        limit = int(window(turn.config, model.info.context_tokens) * share)
+        limit = window(turn.config, model.info.context_tokens)
+        if most is not None:
+            limit = min(limit, most)
         try:
             context = build_context(turn.config, turn.history, self._calls.spec_tokens, limit=limit, dropped_before=turn.dropped_before)
         except ContextTooSmall as error:
@@ -177,7 +182,9 @@ class Asker:
         self._check_cost(model, context)
         self._sent = context.total
         parts = [{"name": name, "tokens": tokens} for name, tokens in context.parts.items()]
-        turn.emit("context.built", parts=parts, total=context.total, limit=limit, dropped=context.dropped)
+        built = {"parts": parts, "total": context.total, "limit": limit, "dropped": context.dropped}
+        turn.emit("context.built", **built)
+        self._detail = self._detail | {"context": built}
         return context
 
     def _check_cost(self, model: Model, context: Context) -> None:
@@ -209,7 +216,13 @@ class Asker:
             return wanted
         left = limit - self._turn.spent - _cost(context.total, model.info.input_price or 0)
         affordable = max(1, left * 1_000_000 // model.info.output_price)
-        return min(wanted, affordable) if wanted else affordable
+        if model.info.max_output_tokens is not None:
+            longest = model.info.max_output_tokens
+        elif model.info.context_tokens is not None:
+            longest = max(1, model.info.context_tokens - context.total)
+        else:
+            longest = _LONGEST_ANSWER
+        return min(wanted or longest, affordable)
 
     def _numbered(self, calls: Sequence[ToolCall]) -> list[ToolCall]:
         """Calls under ids that no other call of the thread has: some servers repeat theirs in every answer."""

@@ -20,6 +20,7 @@ from backend.agent.tools.base import Action, ToolError, ToolResult
 from backend.agent.tools.manager import ToolManager
 from backend.agent.turn import Result, Turn, approval_event
 from backend.kit import clock
+from backend.kit.db import storable
 from backend.kit.ids import uuid7
 
 _APPROVAL_SECONDS = 24 * 3600
@@ -71,7 +72,7 @@ class LiveCall:
         room = _OUTPUT_PER_SECOND - self._shown
         if room > 0:
             self._shown += len(text)
-            self._stream.delta("tool.output", text[:room], call_id=self.id)
+            self._stream.delta("tool.output", storable(text[:room]), call_id=self.id)
 
     def progress(self, text: str) -> None:
         """Show how far it is."""
@@ -144,6 +145,8 @@ class Calls:
         """The result of a call whose run ended first."""
         started = self._turn.journal.get(planned.call.id) == "started" and planned.effect == "once"
         text = "outcome unknown: the run ended while this was running." if started else "Not done: the run ended first."
+        if printed := self._turn.stream.state["outputs"].get(planned.call.id):
+            text += f" It had printed:\n{printed}"
         return self._result(planned, ToolResult(text, status="unknown" if started else "cancelled"))
 
     async def _effect(self, planned: Planned) -> Result:
@@ -190,6 +193,9 @@ class Calls:
                 raise WaitsForPerson
             await turn.interrupts.guard(asyncio.sleep(0.05))
             _, rows = await turn.thread_manager.journal()
+            for row in rows:
+                if row["status"] != turn.approvals[row["call_id"]]["status"]:
+                    turn.emit("approval.decided", approval=approval_event(row))
             turn.approvals = {row["call_id"]: row for row in rows}
             approval = turn.approvals[planned.call.id]
         return approval

@@ -36,7 +36,7 @@ class PartialMessage(_Event):
 
 
 class StreamSnapshot(_Event):
-    """The run so far, whole. `outputs` is what running tools have printed (its tail), by call id."""
+    """The run so far, whole. `outputs` has an entry for each running tool, by call id: the tail of what it has printed."""
 
     type: Literal["stream.snapshot"] = "stream.snapshot"
     run: Run

@@ -180,6 +180,8 @@ class RunStream:
             case "message.completed":
                 state["partial"] = None
                 state["messages"].append(event["message"])
+            case "tool.called":
+                state["outputs"].setdefault(event["call_id"], "")
             case "tool.returned":
                 state["outputs"].pop(event["call_id"], None)
                 state["messages"].append(event["message"])

@@ -89,10 +89,14 @@ class Turn:
         usage: Usage,
         receipt: dict[str, Any],
         started_at: datetime,
+        detail: Mapping[str, Any],
         end: str | None = None,
         status: str = "ok",
     ) -> None:
-        """Write an answer, the journal's new lines, the approvals its calls need and, with `end`, the run's end."""
+        """Write an answer, the journal's new lines, the approvals its calls need and, with `end`, the run's end.
+
+        `detail` says why this model was asked and what it was sent.
+        """
         cost: int | None = receipt["cost_micro_usd"]
         number = (self.steps + 1) * 100
         message = self._message(
@@ -108,7 +112,7 @@ class Turn:
         )
         model_step = {
             "step_id": uuid5(message_id, "step"), "number": number, "kind": "model_call", "name": receipt["model"], "status": "done",
-            "usage": usage_view(usage), "cost_micro_usd": cost, "started_at": started_at, "finished_at": clock.now(), "detail": {"provider": receipt["provider"]},
+            "usage": usage_view(usage), "cost_micro_usd": cost, "started_at": started_at, "finished_at": clock.now(), "detail": detail,
         }  # fmt: skip
         steps = [model_step, *(step | {"number": number + n} for n, step in enumerate(call_steps, 1))]
         used = (usage.input_tokens, usage.output_tokens, usage.cached_tokens)
