@@ -2480,7 +2480,7 @@ export interface components {
         };
         /**
          * StreamSnapshot
-         * @description The run so far, whole. `outputs` is what running tools have printed (its tail), by call id.
+         * @description The run so far, whole. `outputs` has an entry for each running tool, by call id: the tail of what it has printed.
          */
         StreamSnapshot: {
             /** Approvals */

@@ -2,14 +2,12 @@
 
 import * as Popover from "radix-ui/popover";
 
-import type { components } from "@/api/schema";
 import { Term, Terms } from "@/components/ui/terms";
 import { count, tokens } from "@/lib/format";
 import { strings } from "@/lib/strings";
+import type { Context } from "./journal";
 
 const t = strings.chat.context;
-
-type Context = components["schemas"]["ContextBuilt"];
 
 /** What fills the model's context, as a bar of parts. It opens to the parts. */
 export function ContextMeter({ context }: { context: Context }) {

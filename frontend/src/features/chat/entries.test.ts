@@ -2,7 +2,6 @@ import { withNewest, type MessagePages } from "@/api/queries/runs";
 import { buildEntries, headline, mergeMessages, toolState, writingEntries, type ToolEntry } from "./entries";
 import { approval, message, receipt, run, uuid } from "./fixtures";
 import { draw, stripOf } from "./strip-model";
-import { forPeople } from "./tool-card";
 import { runToWatch } from "./use-thread";
 
 const user = message({ message_id: uuid(1), seq: 1 });
@@ -84,13 +83,6 @@ describe("a tool call", () => {
     expect(headline('{"command":"echo \\"hi')).toBe('echo "hi');
     expect(headline('{"other":3}')).toBe("other 3");
     expect(headline("")).toBe("");
-  });
-
-  it("does not repeat in its output what its card says", () => {
-    expect(forPeople("shell", "exit code 0\n--- stdout\nhi")).toBe("hi");
-    expect(forPeople("shell", "exit code 0")).toBe("");
-    expect(forPeople("shell", "exit code 1\n--- stdout\na\n--- stderr\nb")).toBe("--- stdout\na\n--- stderr\nb");
-    expect(forPeople("read_file", "exit code 0")).toBe("exit code 0");
   });
 });
 

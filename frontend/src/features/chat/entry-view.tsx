@@ -19,6 +19,7 @@ import { took } from "@/lib/duration";
 import { clock, count, moment } from "@/lib/format";
 import { strings } from "@/lib/strings";
 import { toolState, type EndEntry, type Entry, type OutgoingEntry, type UserEntry } from "./entries";
+import { askedOf } from "./journal";
 import type { LiveTool, Partial, RunState } from "./run-state";
 import { ToolCard } from "./tool-card";
 
@@ -194,7 +195,7 @@ function ModelRecord({ message, routed }: { message: Message; routed: RunState["
   const receipt = message.receipt!;
   const steps = useSteps(message.run_id ?? "", message.run_id !== null);
   const step = steps.data?.find((one) => one.message_id === message.message_id && one.kind === "model_call");
-  const reason = typeof step?.detail?.["reason"] === "string" ? step.detail["reason"] : routed?.model === receipt.model ? routed.reason : undefined;
+  const { reason = routed?.model === receipt.model ? routed.reason : undefined, context } = askedOf(step);
   return (
     <div className="sheet rec-sheet">
       <Terms>
@@ -216,6 +217,12 @@ function ModelRecord({ message, routed }: { message: Message; routed: RunState["
             ? r.wroteAfter(count(receipt.output_tokens), took(receipt.first_token_ms))
             : r.tok(count(receipt.output_tokens))}
         </Term>
+        {context ? (
+          <Term name={r.sent}>
+            {r.sentOf(count(context.total), count(context.limit))}
+            {context.dropped > 0 ? ` · ${r.dropped(context.dropped)}` : ""}
+          </Term>
+        ) : null}
         {receipt.reasoning_tokens > 0 ? <Term name={r.thought}>{r.tok(count(receipt.reasoning_tokens))}</Term> : null}
         <Term name={r.took}>{took(receipt.duration_ms)}</Term>
         {receipt.stop_reason ? <Term name={r.ended}>{receipt.stop_reason}</Term> : null}

@@ -115,6 +115,7 @@ class Server {
   }
 
   run(id: string): void {
+    this.outputs[id] = "";
     this.steps.push(step({ step_id: uuid(600 + this.steps.length), call_id: id }));
     this.tell({ type: "tool.called", call_id: id, name: "shell", effect: "once", at: step().started_at! });
   }
@@ -261,6 +262,23 @@ describe("a watched run", () => {
       }),
     );
     expect(anew.partial?.content).toBe("Hel");
+  });
+
+  it("knows after a reload which calls run and which wait their turn", () => {
+    const calls = ["prints", "silent", "waits", "back"].map((id) => ({ id, name: "read_file", arguments: "{}" }));
+    const { tools } = applyEvent(
+      emptyRun,
+      placed("1-1", {
+        type: "stream.snapshot",
+        run: run(),
+        messages: [message({ role: "assistant", tool_calls: calls }), message({ message_id: uuid(2), role: "tool", tool_call_id: "back", tool_name: "read_file" })],
+        steps: calls.map(({ id, name }, at) => step({ step_id: uuid(600 + at), call_id: id, name, effect: "read", status: "planned", started_at: null })),
+        approvals: [],
+        outputs: { prints: "line 1", silent: "" },
+      }),
+    );
+    const running = { name: "read_file", effect: "read", at: null, progress: "" };
+    expect(tools).toEqual({ prints: { ...running, output: "line 1" }, silent: { ...running, output: "" } });
   });
 
   it("keeps the tail of what a tool prints", () => {

@@ -2,6 +2,7 @@
 import type { PlacedEvent, RunEvent } from "@/api/run-events";
 import type { components } from "@/api/schema";
 import type { Approval, Message, Run, Step } from "@/api/types";
+import { lastContext, type Context } from "./journal";
 
 type Schemas = components["schemas"];
 type Effect = Schemas["ToolCalled"]["effect"];
@@ -37,7 +38,7 @@ export interface RunState {
   approvals: readonly Approval[];
   partial: Partial | null;
   tools: Readonly<Record<string, LiveTool>>;
-  context: Schemas["ContextBuilt"] | null;
+  context: Context | null;
   routed: Schemas["InferenceRouted"] | null;
   /** Why the answer is being written anew, while it is. */
   restart: { reason: string; retryInMs: number } | null;
@@ -73,21 +74,26 @@ function put<T>(list: readonly T[], one: T, same: (other: T) => boolean): readon
 
 const tail = (text: string): string => (text.length > outputLimit ? text.slice(-outputLimit) : text);
 
-/** The tools that run: started in the journal or printing, and not returned. */
-function runningTools(event: Schemas["StreamSnapshot"]): Record<string, LiveTool> {
-  const returned = new Set(event.messages.map((message) => message.tool_call_id));
-  const calls = event.messages.flatMap((message) => message.tool_calls ?? []);
-  const tools: Record<string, LiveTool> = {};
-  for (const [callId, output] of Object.entries(event.outputs ?? {})) {
-    const name = calls.find((call) => call.id === callId)?.name ?? "";
-    if (!returned.has(callId)) tools[callId] = { name, effect: "once", at: null, output: tail(output), progress: "" };
-  }
-  for (const step of event.steps) {
-    if (step.kind !== "tool_call" || step.status !== "started" || !step.call_id || returned.has(step.call_id)) continue;
-    const output = tools[step.call_id]?.output ?? "";
-    tools[step.call_id] = { name: step.name, effect: step.effect ?? "once", at: step.started_at, output, progress: "" };
-  }
-  return tools;
+/** The tools that run: those the snapshot has an output for, be it empty, and those the journal saw begin. What has returned runs no more. */
+function runningTools({ messages, steps, outputs = {} }: Schemas["StreamSnapshot"]): Record<string, LiveTool> {
+  const returned = new Set(messages.map((message) => message.tool_call_id));
+  const calls = new Map(messages.flatMap((message) => message.tool_calls ?? []).map((call) => [call.id, call.name]));
+  const journal = new Map(steps.flatMap((step) => (step.kind === "tool_call" && step.call_id ? [[step.call_id, step] as const] : [])));
+  const begun = [...journal.values()].flatMap((step) => (step.status === "started" && step.call_id ? [step.call_id] : []));
+  const running = new Set([...Object.keys(outputs), ...begun]);
+  return Object.fromEntries(
+    [...running].filter((callId) => !returned.has(callId)).map((callId) => {
+      const step = journal.get(callId);
+      const tool: LiveTool = {
+        name: calls.get(callId) ?? step?.name ?? "",
+        effect: step?.effect ?? "once",
+        at: step?.started_at ?? null,
+        output: tail(outputs[callId] ?? ""),
+        progress: "",
+      };
+      return [callId, tool];
+    }),
+  );
 }
 
 function fromSnapshot(state: RunState, event: Schemas["StreamSnapshot"]): RunState {
@@ -107,6 +113,7 @@ function fromSnapshot(state: RunState, event: Schemas["StreamSnapshot"]): RunSta
       calls: partial.tool_calls,
     } : null,
     tools: runningTools(event),
+    context: lastContext(event.steps) ?? state.context,
     restart: null,
     finished: isTerminal(run.status),
   };

@@ -8,7 +8,7 @@ import { useCallback, useMemo, useRef, useState, useSyncExternalStore } from "re
 
 import { useAgent } from "@/api/queries/agents";
 import { isProblem } from "@/api/problem";
-import { useRetryRun, useStopRun } from "@/api/queries/runs";
+import { useRetryRun, useSteps, useStopRun } from "@/api/queries/runs";
 import type { Run, Thread } from "@/api/types";
 import { ErrorState, errorText } from "@/components/error-state";
 import { Frame } from "@/components/shell/frame";
@@ -31,6 +31,7 @@ import { Composer } from "./composer";
 import { ContextMeter } from "./context-meter";
 import { totalText } from "./cost";
 import type { EntryActions } from "./entry-view";
+import { lastContext, type Context } from "./journal";
 import { NewThread } from "./new-thread";
 import { isTerminal } from "./run-state";
 import { RunStrip } from "./run-strip";
@@ -205,6 +206,14 @@ function Workspace({ threadId, thread, run, file, onFile }: { threadId: string; 
   );
 }
 
+/** What the model was sent last: as it was told while somebody watched, else from the journal of the newest run that has ended. */
+function useSentContext({ watched, runs }: ThreadView): Context | null {
+  const known = watched.state.context;
+  const last = runs.find((run) => isTerminal(run.status));
+  const steps = useSteps(last?.run_id ?? "", !known && last !== undefined);
+  return known ?? lastContext(steps.data ?? []);
+}
+
 function Talk({ threadId, thread, view, run, onFile }: { threadId: string; thread: Thread; view: ThreadView; run: Run | undefined; onFile: (path: string) => void }) {
   const stop = useStopRun();
   const retry = useRetryRun();
@@ -236,6 +245,7 @@ function Talk({ threadId, thread, view, run, onFile }: { threadId: string; threa
   const pending = view.approvals.filter((approval) => approval.status === "pending");
   const waiting = pending[0];
   const said = useSaid(run, watched.state);
+  const context = useSentContext(view);
   const askStop = useCallback(() => {
     if (active) stop.mutate(active.run_id, { onError: (error) => toast({ text: errorText(error), tone: "bad" }) });
   }, [active, stop]);
@@ -277,7 +287,7 @@ function Talk({ threadId, thread, view, run, onFile }: { threadId: string; threa
       )}
       <div className="dock">
         {waiting ? <ApprovalDock key={waiting.approval_id} approval={waiting} onReview={review} /> : null}
-        {watched.state.context ? <ContextMeter context={watched.state.context} /> : null}
+        {context ? <ContextMeter context={context} /> : null}
         <Composer
           draftKey={threadId}
           agent={thread.agent_name}

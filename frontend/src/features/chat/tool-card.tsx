@@ -17,6 +17,7 @@ import { strings } from "@/lib/strings";
 import { useNow } from "@/lib/use-now";
 import { headline, parseArguments, toolState, type ToolEntry, type ToolState } from "./entries";
 import { isTerminal, outputLimit, type LiveTool } from "./run-state";
+import { printedBy, type Printed } from "./tool-text";
 
 const t = strings.chat.tool;
 const clippedLines = 8;
@@ -92,36 +93,89 @@ function CallState({ entry, state, live }: { entry: ToolEntry; state: ToolState;
   }
 }
 
-/** A shell's result without what its card says already: the exit code, and which stream when there is one only. */
-export function forPeople(name: string, content: string): string {
-  if (!name.startsWith("shell")) return content;
-  const text = content.replace(/^exit code -?\d+(\n|$)/, "");
-  return (text.match(/^--- std(out|err)$/gm) ?? []).length === 1 ? text.replace(/^--- stdout\n/m, "") : text;
+const shownLines = (text: string, lines: number): string => text.split("\n").slice(0, lines).join("\n");
+
+/** What a running tool has printed last. */
+function LiveOutput({ text }: { text: string }) {
+  const shown = useMemo(() => text.slice(-16_000).split("\n").slice(-clippedLines - 1).join("\n"), [text]);
+  return (
+    <div className="out" tabIndex={0} role="region" aria-label={t.output}>
+      <Ansi text={shown.replace(/\n$/, "")} />
+      <span className="caret" aria-hidden="true" />
+    </div>
+  );
 }
 
-/** What a tool printed: its first lines, or while it runs its last ones. */
-function Output({ text, live, whole, cut, logPath, onFile }: { text: string; live: boolean; whole: boolean; cut: boolean; logPath?: string | null; onFile: (path: string) => void }) {
-  const shown = useMemo(() => {
-    const held = text.length > outputLimit ? text.slice(0, outputLimit) : text;
-    if (live) return held.slice(-16_000).split("\n").slice(-clippedLines - 1).join("\n");
-    return whole ? held : held.split("\n").slice(0, clippedLines).join("\n");
-  }, [text, live, whole]);
+/** What a tool has printed: its first lines, or all that a page can hold. What went to the error stream is marked. */
+function Output({ printed, whole }: { printed: Printed; whole: boolean }) {
+  const { note, parts } = printed;
+  const lines = Math.ceil(clippedLines / Math.max(1, parts.length));
   return (
     <>
-      <div className={cn("out", whole && "whole")} tabIndex={0} role="region" aria-label={t.output}>
-        <Ansi text={shown.replace(/\n$/, "")} />
-        {live ? <span className="caret" aria-hidden="true" /> : null}
-      </div>
-      {cut || text.length > outputLimit ? (
-        <div className="note small muted">
-          {cut ? t.truncated : t.cut(bytes(outputLimit))}{" "}
-          {logPath ? (
-            <button type="button" className="link" onClick={() => onFile(logPath)}>
-              {t.wholeLog}
-            </button>
-          ) : null}
-        </div>
+      {note ? <p className="note small">{note}</p> : null}
+      {parts.map(({ stream, text }) => {
+        const held = text.slice(0, outputLimit);
+        return (
+          <div key={stream} className={cn("out", stream, whole && "whole")} tabIndex={0} role="region" aria-label={stream === "err" ? t.errors : t.output}>
+            {stream === "err" ? <span className="out-mark">{t.stderr}</span> : null}
+            <Ansi text={(whole ? held : shownLines(held, lines)).replace(/\n$/, "")} />
+          </div>
+        );
+      })}
+    </>
+  );
+}
+
+/** That not all of it is here, and where the whole is. */
+function Cut({ message, onFile }: { message: Message; onFile: (path: string) => void }) {
+  const { truncated = false, log_path } = message.receipt ?? {};
+  if (!truncated && message.content.length <= outputLimit) return null;
+  return (
+    <div className="note small muted">
+      {truncated ? t.truncated : t.cut(bytes(outputLimit))}{" "}
+      {log_path ? (
+        <button type="button" className="link" onClick={() => onFile(log_path)}>
+          {t.wholeLog}
+        </button>
       ) : null}
+    </div>
+  );
+}
+
+/** The exact words that the model was given. */
+function ModelText({ content }: { content: string }) {
+  const [open, setOpen] = useState(false);
+  return (
+    <div className="note small">
+      <button type="button" className="muted row" aria-expanded={open} onClick={() => setOpen(!open)}>
+        <IconOpen className={cn("ic-s turn", open && "open")} aria-hidden="true" />
+        {t.asRead}
+      </button>
+      {open ? (
+        <pre className="well mono" tabIndex={0} role="region" aria-label={t.asRead}>
+          {content.slice(0, outputLimit)}
+        </pre>
+      ) : null}
+    </div>
+  );
+}
+
+/** A result: what was printed, how much more there is, and when the card is open what the model read. */
+function Returned({ message, name, open, onOpen, onFile }: { message: Message; name: string; open: boolean; onOpen: () => void; onFile: (path: string) => void }) {
+  const printed = useMemo(() => printedBy(name, message.content), [name, message.content]);
+  const most = Math.max(0, ...printed.parts.map((part) => lineCount(part.text)));
+  const lines = printed.parts.reduce((sum, part) => sum + lineCount(part.text), 0);
+  const plain = printed.parts.length <= 1 && (printed.parts[0]?.text ?? "") === message.content;
+  return (
+    <>
+      <Output printed={printed} whole={open} />
+      <Cut message={message} onFile={onFile} />
+      {!open && most > clippedLines / Math.max(1, printed.parts.length) ? (
+        <button type="button" className="note more small" onClick={onOpen}>
+          {t.showAll(count(lines))}
+        </button>
+      ) : null}
+      {open && !plain ? <ModelText content={message.content} /> : null}
     </>
   );
 }
@@ -163,7 +217,7 @@ function ToolReceipt({ message, threadNumber }: { message: Message; threadNumber
                   <b>{costText(receipt)}</b> ·{" "}
                 </>
               ) : null}
-              {took(receipt?.duration_ms ?? 0)}
+              {receipt ? took(receipt.duration_ms) : null}
             </>
           }
           open={open}
@@ -192,8 +246,6 @@ export const ToolCard = memo(function ToolCard({ entry, live, threadNumber, onFi
   const state = toolState(entry);
   const Icon = iconOf(entry.name);
   const { result, approval } = entry;
-  const text = result ? forPeople(entry.name, result.content) : (live?.output ?? "");
-  const lines = useMemo(() => (result ? lineCount(text) : 0), [result, text]);
   const parsed = useMemo(() => (open ? parseArguments(entry.arguments) : undefined), [open, entry.arguments]);
   const denied = state === "output-denied";
   return (
@@ -217,13 +269,10 @@ export const ToolCard = memo(function ToolCard({ entry, live, threadNumber, onFi
             {parsed ? <ActArguments of={parsed} /> : <pre className="well mono">{entry.arguments}</pre>}
           </div>
         ) : null}
-        {text && !(denied && !open) ? (
-          <Output text={text} live={!result} whole={open} cut={result?.receipt?.truncated ?? false} logPath={result?.receipt?.log_path} onFile={onFile} />
-        ) : null}
-        {result && !open && lines > clippedLines && !denied ? (
-          <button type="button" className="note more small" onClick={() => setOpen(true)}>
-            {t.showAll(count(lines))}
-          </button>
+        {result ? (
+          denied && !open ? null : <Returned message={result} name={entry.name} open={open} onOpen={() => setOpen(true)} onFile={onFile} />
+        ) : live?.output ? (
+          <LiveOutput text={live.output} />
         ) : null}
         {result ? <ToolReceipt message={result} threadNumber={threadNumber} /> : null}
       </div>
