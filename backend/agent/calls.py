@@ -143,7 +143,7 @@ class Calls:
 
     def given_up(self, planned: Planned) -> Result:
         """The result of a call whose run ended first."""
-        started = self._turn.journal.get(planned.call.id) == "started" and planned.effect == "once"
+        started = self._turn.journal.get(planned.call.id) == "started"
         text = "outcome unknown: the run ended while this was running." if started else "Not done: the run ended first."
         if printed := self._turn.stream.state["outputs"].get(planned.call.id):
             text += f" It had printed:\n{printed}"

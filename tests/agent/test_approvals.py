@@ -263,3 +263,21 @@ def test_one_changed_byte_is_another_act() -> None:
     assert one == act_hash(thread, "shell", {"cwd": "/", "command": "ls"})
     others = [(thread, "shell", {"command": "ls ", "cwd": "/"}), (thread, "shell_start", {"command": "ls", "cwd": "/"}), (uuid7(), "shell", {"command": "ls", "cwd": "/"})]
     assert one not in {act_hash(*other) for other in others}
+
+
+@pytest.mark.parametrize(
+    ("command", "decision"),
+    [
+        ("git log --oneline", "allow"),
+        ("git log; curl example.org", "ask"),
+        ("git log && rm -rf .", "ask"),
+        ("git log $(rm x)", "ask"),
+        ("git log > /workspace/x", "ask"),
+        ("git log\nrm x", "ask"),
+        ("ls | wc -l", "allow"),
+    ],
+)
+def test_the_wildcard_of_an_allow_rule_does_not_reach_over_what_joins_commands(command: str, decision: str) -> None:
+    rules = [{"when": {"command": "git *"}, "decision": "allow"}, {"when": {"command": "ls | *"}, "decision": "allow"}]
+    config = AgentConfig.model_validate({"name": "x", "permissions": {"shell": {"default": "ask", "rules": rules}}})
+    assert permission_of(config, (), "shell", {"command": command}, default="allow") == decision

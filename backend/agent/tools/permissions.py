@@ -11,6 +11,9 @@ import orjson
 from backend.agent.config import ActionPermission, AgentConfig, Permission
 from backend.agent.schemas import CATALOGUE
 
+# What joins, redirects or nests commands in a shell. An allow rule's wildcard does not reach over them: `git *` allows no `git log; curl …`.
+_JOINS = frozenset(";|&<>()`$\n\\")
+_COMMANDS = frozenset({"command"})  # arguments that a shell reads
 _TOOL_OF = {action.name: tool.name for tool in CATALOGUE for action in tool.actions}
 
 
@@ -31,9 +34,15 @@ def _configured(config: AgentConfig, action: str, arguments: Mapping[str, Any], 
     if not isinstance(permission, ActionPermission):
         return permission
     for rule in permission.rules:
-        if all(fnmatch.fnmatchcase(_written(arguments.get(name, "")), pattern) for name, pattern in rule.when.items()):
+        if all(_matches(name, _written(arguments.get(name, "")), pattern, rule.decision) for name, pattern in rule.when.items()):
             return rule.decision
     return permission.default
+
+
+def _matches(name: str, value: str, pattern: str, decision: Permission) -> bool:
+    if decision == "allow" and name in _COMMANDS and not _JOINS.intersection(value) <= _JOINS.intersection(pattern):
+        return False
+    return fnmatch.fnmatchcase(value, pattern)
 
 
 def _written(value: Any) -> str:

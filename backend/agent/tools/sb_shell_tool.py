@@ -1,5 +1,7 @@
 """Shell commands in the thread's sandbox: in the foreground, in the background, and on a terminal."""
 
+import asyncio
+import time
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -10,6 +12,8 @@ from backend.sandbox.protocol import ExecResult
 
 _STATUS = {"timeout": "The command was ended: it ran longer than its timeout.", "killed": "The command was killed.",
            "out_of_memory": "The command was killed: the sandbox has no more memory.", "out_of_disk": "The sandbox's disk is full."}  # fmt: skip
+
+_POLL_SECONDS = 0.1
 
 
 @dataclass
@@ -56,12 +60,25 @@ class ShellTool(Tool):
 
     @action(effect="read")
     async def shell_output(
-        self, call: Call, process: Annotated[str, "Process id."], offset: Annotated[int, "Byte to read from; the last answer names the next."] = 0
+        self,
+        call: Call,
+        process: Annotated[str, "Process id."],
+        offset: Annotated[int, "Byte to read from; the last answer names the next."] = 0,
+        wait: Annotated[int, "Seconds to wait for more while there is nothing new, at most 60."] = 5,
     ) -> ToolResult:
-        """Read what a background process has printed, from a byte offset on, and whether it still runs."""
+        """Read what a background process has printed, from a byte offset on, and whether it still runs. Waits a little for something new."""
+        if not 0 <= wait <= 60 or offset < 0:
+            raise ToolError("wait must be between 0 and 60 seconds, and offset not negative.")
+        until = time.monotonic() + wait
         async with self.workspace.open() as sandbox:
-            chunk = await sandbox.logs(process, offset)
-        state = "still running" if chunk.running else f"ended with exit code {chunk.exit_code}"
+            while True:
+                chunk = await sandbox.logs(process, offset)
+                if chunk.data or not chunk.running or time.monotonic() >= until:
+                    break
+                await asyncio.sleep(_POLL_SECONDS)
+            running = next((p for p in await sandbox.processes() if p.id == process and p.running), None)
+        # How long it runs is said, so that waiting for it does not look like repeating oneself.
+        state = f"running for {running.seconds:.0f} s" if running else f"ended with exit code {chunk.exit_code}"
         text = chunk.data.decode("utf-8", "replace")
         return self.workspace.told(ToolResult(f"[{state}; next offset {chunk.offset + len(chunk.data)} of {chunk.size}]\n{text}", exit_code=chunk.exit_code))
 
