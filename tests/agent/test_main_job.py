@@ -25,8 +25,8 @@ async def test_waiting_for_a_background_command_is_no_loop(database: Database, s
     person = await owner(database)
     async with person.at(server.url) as product:
         thread = await product.thread()
-        polls = [("shell_output", {"process": "p1", "wait": 1})] * 4
-        run = await product.say(thread, script(("shell_start", {"command": "sleep 30"}), *polls, ("shell_stop", {"process": "p1"}), 'say "done"'))
+        polls = [("shell_output", {"process": "p2", "wait": 1})] * 4
+        run = await product.say(thread, script(("shell_start", {"command": "sleep 30"}), *polls, ("shell_stop", {"process": "p2"}), 'say "done"'))
         assert run["status"] == "completed", run["problem"]
         results = [m["content"] for m in await product.messages(thread) if m["role"] == "tool"]
         assert "running for" in results[1]
