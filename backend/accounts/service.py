@@ -255,6 +255,18 @@ async def update_me(database: Database, redis: Redis, caller: Caller, update: Pr
         return await me(session, caller.user_id)
 
 
+async def reset_password(database: Database, email: str, password: str) -> None:
+    """Set a forgotten password, as whoever holds the machine may, and end every session of the person. Raises `NotFound`."""
+    person = await repository.login(database, email)
+    if person is None:
+        raise NotFound(f"Nobody here has the email {email}.")
+    new_hash = await passwords.hash(password)
+    async with database.transaction(person["account_id"]) as session:
+        await repository.set_password(session, person["user_id"], new_hash)
+        ended = await repository.end_other_sessions(session, person["user_id"], None)
+        await audit(session, person["user_id"], "password.reset", detail={"sessions_ended": ended})
+
+
 async def _check_password(database: Database, redis: Redis, caller: Caller, password: str | None) -> None:
     if password is None:
         raise InvalidRequest("A new password wants the current one beside it.")

@@ -279,6 +279,23 @@ def owner_create(
     say(f"{email} is the owner of this installation.")
 
 
+@owner.command("password")
+def owner_password(
+    email: Annotated[str, typer.Option(prompt=True, help="Whose password.")],
+    password: Annotated[
+        str, typer.Option(prompt=True, hide_input=True, confirmation_prompt=True, envvar="VIBE_OWNER_PASSWORD", help="At least 10 signs.")
+    ],
+) -> None:
+    """Set a new password when it is forgotten; every session ends.
+
+    Example: `VIBE_OWNER_PASSWORD=… vibe owner password --email ann@example.org`
+    """
+    from backend.cli import people
+
+    _run(people.reset_password(Place(settings(), say), email, password))
+    say(f"{email} has a new password.")
+
+
 @key.command("create")
 def key_create(name: Annotated[str, typer.Argument(help="What the key is for.")]) -> None:
     """Print a new API key of the owner; it is shown this once.

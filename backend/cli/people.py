@@ -36,13 +36,24 @@ async def setup_link(place: Place) -> str:
 
 async def create_owner(place: Place, email: str, name: str, password: str) -> None:
     """Make the owner. Raises `Failure` for an unusable email or password, `AlreadySetUp` when there is one."""
+    _usable(email, password)
+    async with _database(place) as database:
+        await service.create_owner(database, email, name, password)
+
+
+async def reset_password(place: Place, email: str, password: str) -> None:
+    """Set a forgotten password. Raises `Failure` for an unusable one, `NotFound` when nobody has this email."""
+    _usable(email, password)
+    async with _database(place) as database:
+        await service.reset_password(database, email, password)
+
+
+def _usable(email: str, password: str) -> None:
     for kind, given, what in ((Email, email, "email"), (Password, password, "password")):
         try:
             TypeAdapter(kind).validate_python(given)
         except ValidationError as error:
             raise Failure(f"This {what} cannot be used: {error.errors()[0]['msg']}.") from None
-    async with _database(place) as database:
-        await service.create_owner(database, email, name, password)
 
 
 async def create_key(place: Place, name: str) -> str:

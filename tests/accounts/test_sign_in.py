@@ -10,6 +10,7 @@ import pytest
 
 from backend.accounts import service
 from backend.kit.db import Database
+from backend.kit.problems import NotFound
 from tests.conftest import Servers
 from tests.people import PASSWORD, add_person, browser, signed_in
 from tests.product import Spawn, Started
@@ -253,3 +254,16 @@ async def test_passwords_are_hashed_beside_each_other_only_so_many_at_a_time(
         live = await client.get("/health/live")
     assert {answer.status_code for answer in answers} == {200}
     assert live.status_code == 200
+
+
+async def test_a_forgotten_password_is_set_on_the_machine_and_ends_every_session(server: Started, database: Database) -> None:
+    await service.create_owner(database, OWNER["email"], OWNER["name"], PASSWORD)
+    async with browser(server.url) as client:
+        assert (await client.post("/api/auth/login", json={"email": OWNER["email"], "password": PASSWORD})).status_code == 200
+        await service.reset_password(database, "ADA@example.org", "quite another phrase")
+        assert (await client.get("/api/auth/me")).status_code == 401
+        assert (await client.post("/api/auth/login", json={"email": OWNER["email"], "password": PASSWORD})).status_code == 401
+        signed = await client.post("/api/auth/login", json={"email": OWNER["email"], "password": "quite another phrase"})
+        assert signed.status_code == 200
+    with pytest.raises(NotFound):
+        await service.reset_password(database, "nobody@example.org", "quite another phrase")
