@@ -114,6 +114,11 @@ def api(
         _fail(error)
     where = bound.getsockname()
     ready = _entered(vibe_host=where[0], vibe_port=where[1])
+    assert ready.database_url is not None
+    if fd is None:  # a supervisor that hands over its socket has looked already
+        from backend.cli import people
+
+        _run(people.open_to_others(ready.database_url.get_secret_value(), where[0]))
 
     import uvicorn
 

@@ -9,14 +9,28 @@ from pydantic import TypeAdapter, ValidationError
 from backend.accounts import service
 from backend.accounts.schemas import Email, NewApiKey, Password
 from backend.cli.errors import Failure
+from backend.cli.listen import is_loopback
 from backend.cli.place import Place
 from backend.kit.db import Database
+
+
+class NoOwnerYet(Failure):
+    """Other machines may come in only when there is an owner."""
 
 
 async def has_owner(dsn: str) -> bool:
     """Whether this installation has an owner; `dsn` is the product's role."""
     async with _opened(dsn) as database:
         return not await service.setup_required(database)
+
+
+async def open_to_others(dsn: str, host: str) -> None:
+    """Raise `NoOwnerYet` when other machines could reach `host` before there is an owner; `dsn` is the product's role."""
+    if not is_loopback(host) and not await has_owner(dsn):
+        raise NoOwnerYet(
+            f"{host} can be reached from other machines, and there is no owner yet: whoever comes first could become "
+            "it. Start once without --host and open the printed address, or run `vibe owner create`."
+        )
 
 
 async def setup_token(dsn: str) -> str | None:

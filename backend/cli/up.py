@@ -10,7 +10,7 @@ import aiohttp
 
 from backend.cli import people
 from backend.cli.errors import Failure
-from backend.cli.listen import bind, bind_near, is_loopback, url_of
+from backend.cli.listen import bind, bind_near, url_of
 from backend.cli.place import Place
 from backend.cli.processes import Child, Supervisor, table
 from backend.embedded.process import Say
@@ -95,12 +95,7 @@ class Up:
         applied = await self._place.migrate(self._dsn)
         if applied:
             self._say(f"migrations applied: {', '.join(applied)}")
-        host = bound.getsockname()[0]
-        if not is_loopback(host) and not await people.has_owner(self._place.app_dsn(self._dsn)):
-            raise CannotServe(
-                f"{host} can be reached from other machines, and there is no owner yet: whoever comes first could become "
-                "it. Start once without --host and open the printed address, or run `vibe owner create`."
-            )
+        await people.open_to_others(self._place.app_dsn(self._dsn), bound.getsockname()[0])
         try:
             Disk(self._place.directory.path, self._settings.vibe_min_free_mb).check()
         except DiskFull as full:
