@@ -16,12 +16,17 @@ test("from the printed address to the first answered message of the demo agent",
 
   await expect(page.getByRole("heading", { name: "Choose a brain" })).toBeVisible();
   await expect(page).not.toHaveURL(/token=/);
+  await page.reload();
+  await expect(page.getByRole("heading", { name: "Choose a brain" })).toBeVisible();
   const ollama = page.getByRole("article", { name: "Ollama" });
   await expect(ollama).toBeVisible();
   await expect(ollama.getByPlaceholder(/key/i)).toHaveCount(0);
   await looksRight(page, "setup-brain");
   await page.getByRole("button", { name: "Try the demo agent" }).click();
   await page.getByRole("button", { name: "Continue" }).click();
+  // Who comes back later is where he was.
+  await expect(page).toHaveURL(/step=task/);
+  await page.goto(address("/"));
 
   await expect(page.getByRole("heading", { name: "What should it do?" })).toBeVisible();
   await expect(page.getByLabel("First message")).not.toBeEmpty();
@@ -43,5 +48,7 @@ test("from the printed address to the first answered message of the demo agent",
   await page.reload();
   await expect(page).toHaveURL(url);
   await expect(page.getByText("notes.txt").first()).toBeVisible();
+  await page.goto(setupUrl());
+  await expect(page).toHaveURL(/\/threads$/);
   await page.context().storageState({ path: session() });
 });

@@ -1,10 +1,5 @@
-"use client";
+import { HomeScreen } from "@/features/home/screen";
 
-import { useRouter } from "next/navigation";
-import { useEffect } from "react";
-
-export default function Home() {
-  const router = useRouter();
-  useEffect(() => router.replace("/threads"), [router]);
-  return null;
+export default function Page() {
+  return <HomeScreen />;
 }

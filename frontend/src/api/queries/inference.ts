@@ -12,10 +12,12 @@ export const inferenceKeys = {
   settings: ["inference", "settings"] as const,
 };
 
-export const useProviders = () =>
+/** Every provider as it stands. The server asks a local one whether it runs, each time; `watch` has it asked again every few seconds. */
+export const useProviders = (watch = false) =>
   useQuery({
     queryKey: inferenceKeys.providers,
     queryFn: ({ signal }) => data(client.GET("/api/inference/providers", { signal })),
+    ...(watch ? { refetchInterval: 5_000 } : {}),
   });
 
 export const useModels = () =>
@@ -25,9 +27,10 @@ export const useModels = () =>
     staleTime: 60_000,
   });
 
-export const useInferenceSettings = () =>
+export const useInferenceSettings = (enabled = true) =>
   useQuery({
     queryKey: inferenceKeys.settings,
+    enabled,
     queryFn: ({ signal }) => data(client.GET("/api/inference/settings", { signal })),
   });
 

@@ -20,9 +20,10 @@ export const threadKeys = {
 const isLive = (thread: Thread): boolean => thread.active_run != null;
 
 /** Asked again every few seconds while some thread has a run: no stream is held open for a list. */
-export const useThreads = (agentId?: string) =>
+export const useThreads = (agentId?: string, enabled = true) =>
   useInfiniteQuery({
     queryKey: threadKeys.list(agentId),
+    enabled,
     queryFn: ({ pageParam, signal }) =>
       data(
         client.GET("/api/threads", {

@@ -7,17 +7,17 @@ import { Frame } from "@/components/shell/frame";
 import { Empty } from "@/components/ui/empty";
 import { SkeletonRows } from "@/components/ui/skeleton";
 import { SectionHead } from "@/components/ui/terms";
+import { Voucher } from "@/components/voucher";
 import { ago } from "@/lib/format";
 import { strings } from "@/lib/strings";
 import { useNow } from "@/lib/use-now";
 import { Decided } from "./decided";
-import { Voucher } from "./voucher";
 
 const t = strings.approvals;
 
 function Waiting() {
   const pending = usePendingApprovals();
-  const now = useNow(1000);
+  const now = useNow(30_000);
   if (pending.isPending) return <SkeletonRows rows={3} />;
   if (pending.isError && !pending.data) {
     return <ErrorState error={pending.error} onRetry={() => void pending.refetch()} retrying={pending.isFetching} />;
@@ -30,7 +30,7 @@ function Waiting() {
         {items.length === 0 ? (
           <Empty title={t.empty}>{t.emptyText}</Empty>
         ) : (
-          items.map((approval) => <Voucher key={approval.approval_id + approval.act_hash} approval={approval} now={now} />)
+          items.map((approval) => <Voucher key={approval.approval_id + approval.act_hash} approval={approval} away />)
         )}
       </div>
     </section>

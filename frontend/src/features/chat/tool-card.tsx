@@ -5,11 +5,13 @@ import { memo, useMemo, useState } from "react";
 import { useSteps } from "@/api/queries/runs";
 import type { Message, Step } from "@/api/types";
 import { Ansi, lineCount } from "@/components/ansi";
+import { ApprovalStamp } from "@/components/approval-stamp";
+import { Arguments } from "@/components/arguments";
 import { ReceiptLine, costText } from "@/components/receipt";
 import { StateMark, type Tone } from "@/components/ui/badge";
 import { IconDenied, IconClose, IconDone, IconApprovals, IconFile, IconOpen, IconSearch, IconShell, IconText, IconTool, IconUnknown, IconQueued, IconStop } from "@/components/ui/icon";
 import { Term, Terms } from "@/components/ui/terms";
-import { ActArguments, ApprovalStamp, Voucher } from "@/components/voucher";
+import { Voucher } from "@/components/voucher";
 import { cn } from "@/lib/cn";
 import { bytes, elapsed, took } from "@/lib/duration";
 import { count, moment } from "@/lib/format";
@@ -266,7 +268,7 @@ export const ToolCard = memo(function ToolCard({ entry, live, threadNumber, onFi
         </button>
         {open ? (
           <div className="args">
-            {parsed ? <ActArguments of={parsed} /> : <pre className="well mono">{entry.arguments}</pre>}
+            {parsed ? <Arguments value={parsed} /> : <pre className="well mono">{entry.arguments}</pre>}
           </div>
         ) : null}
         {result ? (

@@ -44,7 +44,7 @@ export function LoginScreen() {
     login.mutate(
       { email: email.trim(), password },
       // A whole load, so that nothing of an ended session stays in memory.
-      { onSuccess: () => window.location.replace(safeNext(next, "/threads")) },
+      { onSuccess: () => window.location.replace(safeNext(next, "/")) },
     );
   };
 

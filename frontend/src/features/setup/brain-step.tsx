@@ -1,5 +1,7 @@
 "use client";
 
+import { useEffect } from "react";
+
 import { useInferenceSettings, useModels, useProviders, useSetDefaultModel } from "@/api/queries/inference";
 import type { ModelView, ProviderStatus } from "@/api/types";
 import { ErrorState, errorText } from "@/components/error-state";
@@ -61,8 +63,14 @@ const InUse = () => (
 
 /** Every place a model can come from, as it stands now; one model becomes the account's default. */
 export function BrainStep({ onDone }: { onDone: () => void }) {
-  const providers = useProviders();
+  const providers = useProviders(true);
   const models = useModels();
+  const { refetch: readModels } = models;
+  // A local server that comes up brings its models with it.
+  const running = providers.data?.filter((one) => one.test_ok).map((one) => one.name).join(" ");
+  useEffect(() => {
+    if (running !== undefined) void readModels();
+  }, [running, readModels]);
   const settings = useInferenceSettings();
   const setDefault = useSetDefaultModel();
   const all = models.data ?? [];

@@ -4,7 +4,9 @@ import { useRouter } from "next/navigation";
 import { useEffect } from "react";
 
 import { isProblem } from "@/api/problem";
+import { useInferenceSettings } from "@/api/queries/inference";
 import { useConfig, useMe } from "@/api/queries/session";
+import { useThreads } from "@/api/queries/threads";
 import { ErrorState } from "@/components/error-state";
 import { Welcome } from "@/components/welcome";
 import { IconDone } from "@/components/ui/icon";
@@ -42,6 +44,27 @@ function Steps({ now }: { now: Step }) {
   );
 }
 
+/**
+ * The step that somebody is at: the one in the address, else the first that is not done. Undefined while nobody knows, and for who has a thread
+ * already: he is led to it.
+ */
+function useStep(ownerless: boolean, signedIn: boolean): [Step | undefined, (step: Step) => void] {
+  const router = useRouter();
+  const [wanted, setStep] = useSearchState("step");
+  const named = steps.find((step) => step === wanted && step !== "owner");
+  const ask = signedIn && !ownerless && !named;
+  const settings = useInferenceSettings(ask);
+  const threads = useThreads(undefined, ask);
+  const begun = ask && (threads.data?.pages[0]?.items.length ?? 0) > 0;
+  useEffect(() => {
+    if (begun) router.replace("/threads");
+  }, [begun, router]);
+  if (ownerless) return ["owner", setStep];
+  if (named || begun) return [begun ? undefined : named, setStep];
+  const known = !settings.isPending && !threads.isPending;
+  return [known ? (settings.data?.default_model ? "task" : "brain") : undefined, setStep];
+}
+
 /** First run: the owner, then a model, then a first task that opens the chat. */
 export function SetupScreen() {
   const router = useRouter();
@@ -49,15 +72,15 @@ export function SetupScreen() {
   const config = useConfig();
   const ownerless = config.data?.setup_required === true;
   const me = useMe(config.isSuccess && !ownerless);
-  const [wanted, setStep] = useSearchState("step");
+  const [at, setStep] = useStep(ownerless, me.data !== undefined);
+  const step = at ?? "brain";
   const stranger = isProblem(me.error, 401);
   useEffect(() => {
-    if (stranger) router.replace(`/login?next=${encodeURIComponent("/setup")}`);
+    if (stranger) router.replace(`/login?next=${encodeURIComponent(window.location.pathname + window.location.search)}`);
   }, [stranger, router]);
 
-  const step: Step = ownerless ? "owner" : wanted === "task" ? "task" : "brain";
   const failed = config.error ?? (stranger ? null : me.error);
-  const ready = hydrated && (ownerless || me.data !== undefined);
+  const ready = hydrated && at !== undefined && (ownerless || me.data !== undefined);
   const foot = (
     <>
       <div className="row flex-wrap gap-3">

@@ -1,5 +1,6 @@
 "use client";
 
+import Link from "next/link";
 import { useRouter } from "next/navigation";
 import * as RadioGroup from "radix-ui/radio-group";
 import { useState } from "react";
@@ -78,6 +79,9 @@ export function TaskStep({ onBack }: { onBack: () => void }) {
       <div className="row">
         <Button variant="ghost" onClick={onBack}>
           {strings.common.back}
+        </Button>
+        <Button variant="ghost" asChild>
+          <Link href="/threads">{strings.common.skip}</Link>
         </Button>
         <Button variant="primary" busy={create.isPending} disabled={!template} onClick={start} className="max-md:grow">
           {t.start}
