@@ -46,7 +46,7 @@ test("an act waits for a person, who reads all of it, and the decision stays", a
   await expect(page.locator("aside").getByText("notes.txt")).toBeVisible();
   await expect(page.locator("[data-slot=tool][data-state=output-available]").filter({ hasText: "shell" })).toContainText("exit 0");
   await looksRight(page, "chat-voucher");
-  await expect(voucher.getByRole("button", { name: "Deny" })).toBeEnabled();
+  await expect(voucher.getByRole("button", { name: "Deny", exact: true })).toBeEnabled();
   await voucher.focus();
   await page.keyboard.press("d");
   await expect(page.getByText(/^Denied \d\d:\d\d$/)).toBeVisible();

@@ -1,7 +1,6 @@
 "use client";
 
 import Link from "next/link";
-import * as Popover from "radix-ui/popover";
 import { useId, useMemo, useRef, useState, type KeyboardEvent } from "react";
 
 import { useInferenceSettings, useModels } from "@/api/queries/inference";
@@ -11,6 +10,7 @@ import { price, tokens } from "@/lib/format";
 import { strings } from "@/lib/strings";
 import { IconChoose, IconSearch } from "./ui/icon";
 import { Kind, KindMark } from "./ui/kind";
+import { Popover } from "./ui/popover";
 
 const t = strings.model;
 
@@ -59,7 +59,6 @@ export interface ModelPickerProps {
 export function ModelPicker({ value, onChange, allowDefault, defaultLabel, provider, size = "m", id, label = t.label, disabled, ...wiring }: ModelPickerProps) {
   const models = useModels();
   const settings = useInferenceSettings();
-  const [open, setOpen] = useState(false);
   const known = useMemo(
     () => (models.data ?? []).filter((model) => provider === undefined || model.provider === provider),
     [models.data, provider],
@@ -67,51 +66,49 @@ export function ModelPicker({ value, onChange, allowDefault, defaultLabel, provi
   const chosen = known.find((model) => model.name === value);
   const fallback = settings.data?.default_model;
   return (
-    <Popover.Root open={open} onOpenChange={setOpen}>
-      <Popover.Trigger
-        id={id}
-        disabled={disabled}
-        className={cn(size === "quiet" ? "btn ghost" : "input")}
-        aria-label={id ? undefined : label}
-        {...wiring}
-      >
-        {chosen ? <KindMark kind={chosen.kind} /> : null}
-        <span className={cn("trunc", size === "m" && "grow")}>
-          {value ? (
-            <span className="med">{chosen?.title || value}</span>
-          ) : allowDefault ? (
-            <>
-              <span className="med">{defaultLabel ?? t.default}</span>
-              {fallback && !defaultLabel ? <span className="muted"> {fallback}</span> : null}
-            </>
-          ) : (
-            <span className="muted">{known.length > 0 || models.isPending ? t.pick : t.none}</span>
-          )}
-        </span>
-        {chosen && size === "m" ? <span className="mono-s muted max-sm:hidden">{priceText(chosen)}</span> : null}
-        <IconChoose className="ic-s" aria-hidden="true" />
-      </Popover.Trigger>
-      <Popover.Portal>
-        <Popover.Content
-          className="pop rise flex max-h-[min(420px,var(--radix-popover-content-available-height))] w-[max(var(--radix-popover-trigger-width),340px)] max-w-[calc(100vw-16px)] flex-col !p-0"
-          align="start"
-          sideOffset={4}
-          collisionPadding={8}
+    <Popover
+      className="flex max-h-[min(420px,var(--radix-popover-content-available-height))] w-[max(var(--radix-popover-trigger-width),340px)] flex-col !p-0"
+      trigger={
+        <button
+          type="button"
+          id={id}
+          disabled={disabled}
+          className={cn(size === "quiet" ? "btn ghost" : "input")}
+          aria-label={id ? undefined : label}
+          {...wiring}
         >
-          <ModelList
-            known={known}
-            value={value}
-            allowDefault={allowDefault ?? false}
-            defaultLabel={defaultLabel}
-            fallback={defaultLabel ? undefined : (fallback ?? undefined)}
-            pick={(next) => {
-              onChange(next);
-              setOpen(false);
-            }}
-          />
-        </Popover.Content>
-      </Popover.Portal>
-    </Popover.Root>
+          {chosen ? <KindMark kind={chosen.kind} /> : null}
+          <span className={cn("trunc", size === "m" && "grow")}>
+            {value ? (
+              <span className="med">{chosen?.title || value}</span>
+            ) : allowDefault ? (
+              <>
+                <span className="med">{defaultLabel ?? t.default}</span>
+                {fallback && !defaultLabel ? <span className="muted"> {fallback}</span> : null}
+              </>
+            ) : (
+              <span className="muted">{known.length > 0 || models.isPending ? t.pick : t.none}</span>
+            )}
+          </span>
+          {chosen && size === "m" ? <span className="mono-s muted max-sm:hidden">{priceText(chosen)}</span> : null}
+          <IconChoose className="ic-s" aria-hidden="true" />
+        </button>
+      }
+    >
+      {(close) => (
+        <ModelList
+          known={known}
+          value={value}
+          allowDefault={allowDefault ?? false}
+          defaultLabel={defaultLabel}
+          fallback={defaultLabel ? undefined : (fallback ?? undefined)}
+          pick={(next) => {
+            onChange(next);
+            close();
+          }}
+        />
+      )}
+    </Popover>
   );
 }
 

@@ -1,29 +1,21 @@
 "use client";
 
-import * as Radix from "radix-ui/dropdown-menu";
-import type { ReactNode } from "react";
+import { lazy, type ReactNode } from "react";
 
 import { cn } from "@/lib/cn";
+import type { MenuProps } from "./menu-box";
+import { useMenuParts } from "./menu-parts";
+import { OnDemand } from "./on-demand";
 
-/** A menu that hangs below its trigger. The trigger must be one focusable element. */
-export function Menu({
-  trigger,
-  children,
-  align = "end",
-}: {
-  trigger: ReactNode;
-  children: ReactNode;
-  align?: "start" | "end";
-}) {
+const load = () => import("./menu-box");
+const MenuBox = lazy(load);
+
+/** A menu that hangs below its trigger. Its code comes when somebody comes near. */
+export function Menu(props: MenuProps) {
   return (
-    <Radix.Root>
-      <Radix.Trigger asChild>{trigger}</Radix.Trigger>
-      <Radix.Portal>
-        <Radix.Content data-slot="menu" className="pop rise min-w-[200px] max-w-[320px]" align={align} sideOffset={4} collisionPadding={8}>
-          {children}
-        </Radix.Content>
-      </Radix.Portal>
-    </Radix.Root>
+    <OnDemand trigger={props.trigger} popup="menu" load={load}>
+      <MenuBox {...props} />
+    </OnDemand>
   );
 }
 
@@ -42,12 +34,13 @@ export function MenuItem({
   onSelect?: () => void;
   children: ReactNode;
 }) {
+  const { Item } = useMenuParts();
   return (
-    <Radix.Item className={cn("pop-item", tone)} disabled={disabled} onSelect={onSelect}>
+    <Item className={cn("pop-item", tone)} disabled={disabled} onSelect={onSelect}>
       {icon}
       <span className="grow">{children}</span>
       {aside}
-    </Radix.Item>
+    </Item>
   );
 }
 
@@ -60,23 +53,26 @@ export function MenuRadio<T extends string>({
   onChange: (value: T) => void;
   options: { value: T; label: string; icon?: ReactNode }[];
 }) {
+  const { ItemIndicator, RadioGroup, RadioItem } = useMenuParts();
   return (
-    <Radix.RadioGroup value={value} onValueChange={(next) => onChange(next as T)}>
+    <RadioGroup value={value} onValueChange={(next) => onChange(next as T)}>
       {options.map((option) => (
-        <Radix.RadioItem key={option.value} value={option.value} className="pop-item">
+        <RadioItem key={option.value} value={option.value} className="pop-item">
           {option.icon}
           <span className="grow">{option.label}</span>
-          <Radix.ItemIndicator>✓</Radix.ItemIndicator>
-        </Radix.RadioItem>
+          <ItemIndicator>✓</ItemIndicator>
+        </RadioItem>
       ))}
-    </Radix.RadioGroup>
+    </RadioGroup>
   );
 }
 
 export function MenuSeparator() {
-  return <Radix.Separator className="hr my-1" />;
+  const { Separator } = useMenuParts();
+  return <Separator className="hr my-1" />;
 }
 
 export function MenuLabel({ children }: { children: ReactNode }) {
-  return <Radix.Label className="px-2 pb-1 pt-1.5 text-[12px] leading-4 text-muted">{children}</Radix.Label>;
+  const { Label } = useMenuParts();
+  return <Label className="px-2 pb-1 pt-1.5 text-[12px] leading-4 text-muted">{children}</Label>;
 }

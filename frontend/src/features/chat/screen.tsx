@@ -3,7 +3,6 @@
 import dynamic from "next/dynamic";
 import Link from "next/link";
 import { useRouter } from "next/navigation";
-import * as Radix from "radix-ui/dialog";
 import { useCallback, useMemo, useRef, useState, useSyncExternalStore } from "react";
 
 import { useAgent } from "@/api/queries/agents";
@@ -17,7 +16,7 @@ import { ThreadActions } from "@/components/thread-actions";
 import { StateMark } from "@/components/ui/badge";
 import { IconButton } from "@/components/ui/button";
 import { Empty } from "@/components/ui/empty";
-import { IconBusy, IconClose, IconPanel, IconPlug } from "@/components/ui/icon";
+import { IconBusy, IconPanel, IconPlug } from "@/components/ui/icon";
 import { SkeletonRows } from "@/components/ui/skeleton";
 import { Term, Terms, Ticks } from "@/components/ui/terms";
 import { toast } from "@/components/ui/toast";
@@ -41,6 +40,7 @@ import { useThread, type ThreadView } from "./use-thread";
 
 const t = strings.chat;
 
+const FilesSheet = dynamic(() => import("./files-sheet"), { ssr: false });
 const FilesPanel = dynamic(() => import("./files-panel"), { ssr: false, loading: () => <SkeletonRows rows={3} /> });
 
 /** The chat. The thread is the one in the address; `new` is one that begins with its first message. */
@@ -154,23 +154,10 @@ function Open({ threadId, thread, view }: { threadId: string; thread: Thread; vi
           </aside>
         ) : null}
       </main>
-      {!wide ? (
-        <Radix.Root open={filesOpen} onOpenChange={setFiles}>
-          <Radix.Portal>
-            <Radix.Overlay className="shade" />
-            <Radix.Content className="ws-sheet rise" aria-describedby={undefined}>
-              <div className="row ws-head">
-                <Radix.Title asChild>
-                  <h3>{t.files.title}</h3>
-                </Radix.Title>
-                <Radix.Close className="btn ghost s icon push" aria-label={t.files.close}>
-                  <IconClose className="ic-s" aria-hidden="true" />
-                </Radix.Close>
-              </div>
-              {panel}
-            </Radix.Content>
-          </Radix.Portal>
-        </Radix.Root>
+      {!wide && files !== undefined ? (
+        <FilesSheet open={filesOpen} onOpenChange={setFiles}>
+          {panel}
+        </FilesSheet>
       ) : null}
     </Frame>
   );
