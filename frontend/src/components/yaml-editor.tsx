@@ -103,7 +103,7 @@ export function YamlEditor({
       {errors.length > 0 ? (
         <div role="alert" className="max-h-40 flex-none overflow-auto">
           <ul aria-label={t.yamlErrors(errors.length)}>
-            {errors.map((error, at) => (
+            {errors.toSorted((one, other) => one.line - other.line).map((error, at) => (
               <li key={at} className="small bad flex items-baseline gap-2 py-0.5">
                 <IconClose className="ic-s translate-y-0.5" aria-hidden="true" />
                 <button type="button" className="ref text-[12px]" onClick={() => goTo(error)} title={t.yamlGo(error.line)}>

@@ -67,7 +67,7 @@ export function Toaster() {
     <div
       role="status"
       aria-live="polite"
-      className="pointer-events-none fixed bottom-4 right-4 z-[70] flex w-[360px] max-w-[calc(100vw-32px)] flex-col gap-2 max-sm:bottom-[72px]"
+      className="pointer-events-none fixed right-4 top-14 z-[70] flex w-[360px] max-w-[calc(100vw-32px)] flex-col gap-2"
     >
       {toasts.map((one) => (
         <div key={one.id} data-slot="toast" className="toast rise pointer-events-auto">

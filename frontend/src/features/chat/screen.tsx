@@ -150,6 +150,7 @@ function Open({ threadId, thread, view }: { threadId: string; thread: Thread; vi
         <Talk threadId={threadId} thread={thread} view={view} run={run} onFile={onFile} />
         {filesOpen && wide ? (
           <aside className="ws" aria-label={t.files.title}>
+            <h2 className="ws-title">{t.files.title}</h2>
             {panel}
           </aside>
         ) : null}

@@ -14,7 +14,7 @@ const t = strings.settings;
 
 function Part({ name, ok, detail, fix }: { name: string; ok: boolean; detail: string; fix: string }) {
   return (
-    <li className="grid grid-cols-[minmax(0,1fr)_auto] items-baseline gap-x-4 py-2.5 sm:grid-cols-[140px_minmax(0,1fr)_auto]">
+    <li className="grid grid-cols-[minmax(0,1fr)_auto] items-center gap-x-4 py-2.5 sm:grid-cols-[140px_minmax(0,1fr)_auto]">
       <span className="mono font-medium">{name}</span>
       <span className="small max-sm:col-span-2 max-sm:row-start-2">
         <span className={ok ? "muted" : undefined}>{detail}</span>

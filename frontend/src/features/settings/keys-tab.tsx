@@ -111,18 +111,20 @@ export function KeysTab() {
   return (
     <section aria-labelledby="keys">
       <SectionHead id="keys" title={t.keysTitle} aside={<span className="max-sm:hidden">{t.keysAside}</span>} />
-      <div className="pt-4">
+      <div>
         {keys.isPending ? (
           <SkeletonRows rows={2} />
         ) : keys.isError ? (
           <ErrorState error={keys.error} onRetry={() => void keys.refetch()} retrying={keys.isFetching} />
         ) : keys.data.items.length === 0 ? (
-          <Empty title={t.keysEmpty} action={add}>
-            {t.keysEmptyText}
-          </Empty>
+          <div className="pt-4">
+            <Empty title={t.keysEmpty} action={add}>
+              {t.keysEmptyText}
+            </Empty>
+          </div>
         ) : (
           <>
-            <ul className="rows border-t border-line" aria-label={t.keysTitle}>
+            <ul className="rows" aria-label={t.keysTitle}>
               {keys.data.items.map((key) => (
                 <li key={key.key_id} className="flex flex-wrap items-center gap-x-4 gap-y-1 py-2">
                   <span className="small med grow max-sm:basis-full">{key.name}</span>

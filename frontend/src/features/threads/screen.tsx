@@ -55,7 +55,9 @@ function Row({ thread }: { thread: Thread }) {
       </time>
       <span className="row small muted flex-wrap sm:hidden" style={{ gridRow: 2, gridColumn: 1 }}>
         {thread.active_run ? <RunStatus status={thread.active_run.status} /> : null}
-        <span className="trunc max-w-[60%]">{thread.agent_name}</span> · {ago(thread.updated_at)}
+        <span className="trunc">
+          {thread.agent_name} · {ago(thread.updated_at)}
+        </span>
       </span>
       <span className="above max-sm:row-span-2 max-sm:row-start-1 max-sm:col-start-2">
         <ThreadActions thread={thread} />
