@@ -249,7 +249,7 @@ async def test_metrics_count_routes_not_ids(page: httpx.AsyncClient) -> None:
     await page.get("/api/agents/00000000-0000-7000-8000-000000000000")
     text = (await page.get("/metrics")).text
     assert 'vibe_http_requests_total{method="GET",route="/api/agents/{agent_id}",status="404"}' in text
-    assert "00000000" not in text
+    assert "00000000-0000-7000" not in text
     assert "process_resident_memory_bytes" in text
 
 

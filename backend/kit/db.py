@@ -22,7 +22,7 @@ Row = Mapping[str, Any]  # asyncpg's Record is one in all but name
 
 # What asyncpg raises when Postgres is down, starting, stopping or was lost in the middle.
 LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InterfaceError, asyncpg.TooManyConnectionsError,
-        asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, TimeoutError)  # fmt: skip
+        asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.InternalClientError, TimeoutError)  # fmt: skip
 
 
 class DatabaseUnavailable(Unavailable):

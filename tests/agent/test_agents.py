@@ -154,18 +154,16 @@ async def test_agents_are_found_by_a_part_of_their_name(
 async def test_an_agent_that_is_taken_away_stops_its_runs_and_is_not_found(
     client: httpx.AsyncClient, admin: Any
 ) -> None:
-    made = await make(client)
+    made = await make(client, model={"provider": "scripted", "name": "demo"})
     thread = (await client.post("/api/threads", json={"agent_id": made["agent_id"]})).json()
-    message = {"message_id": str(uuid7()), "content": "hello"}
+    message = {"message_id": str(uuid7()), "content": "#script\nwait 600"}  # longer than the test, whether a worker has it or not
     run = (await client.post(f"/api/threads/{thread['thread_id']}/runs", json={"message": message})).json()
     assert (await client.delete(f"/api/agents/{made['agent_id']}")).status_code == 204
     assert (await client.get(f"/api/agents/{made['agent_id']}")).status_code == 404
     assert (await client.delete(f"/api/agents/{made['agent_id']}")).status_code == 404
     assert (await client.get("/api/agents")).json()["items"] == []
     assert (await client.get(f"/api/runs/{run['run_id']}")).json()["stop_requested"] is True
-    assert (await client.get(f"/api/threads/{thread['thread_id']}/messages")).json()["items"][0][
-        "content"
-    ] == "hello"
+    assert (await client.get(f"/api/threads/{thread['thread_id']}/messages")).json()["items"][0]["content"] == message["content"]
     assert await admin.fetchval("SELECT count(*) FROM audit_log WHERE act = 'agent.deleted'") == 1
 
 
