@@ -174,6 +174,7 @@ export const chatStrings = {
   composer: {
     label: "Message",
     placeholder: (agent: string) => `Ask ${agent}, or press / from anywhere`,
+    placeholderAny: "What should be done?",
     busyPlaceholder: "Add something for the next step",
     send: "Send",
     stop: "Stop",
