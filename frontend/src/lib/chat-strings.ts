@@ -24,14 +24,6 @@ export const chatStrings = {
   toThreads: "To the threads",
 
   state: {
-    queued: "Queued",
-    running: "Running",
-    waiting_approval: "Waits for you",
-    completed: "Done",
-    failed: "Failed",
-    stopped: "Stopped",
-    timed_out: "Timed out",
-    stopping: "Stopping",
     reconnecting: "Reconnecting",
     reconnected: "Reconnected, nothing missed",
   },

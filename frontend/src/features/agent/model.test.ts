@@ -1,4 +1,5 @@
-import type { AgentConfig, ToolInfo } from "@/api/types";
+import type { ToolInfo } from "@/api/types";
+import { config } from "./fixtures";
 import { actionPermission, countDiff, equal, modelName, setActionPermission, setToolPermission, toolPermission, withModel } from "./model";
 
 const shell: ToolInfo = {
@@ -15,19 +16,6 @@ const shell: ToolInfo = {
   ],
 };
 const [run, output] = shell.actions as [ToolInfo["actions"][number], ToolInfo["actions"][number]];
-
-function config(rest: Partial<AgentConfig> = {}): AgentConfig {
-  return {
-    name: "Meridian",
-    system_prompt: "",
-    model: { provider: "", name: "" },
-    tools: [],
-    triggers: [],
-    mcp: [],
-    limits: { max_steps: 50, max_seconds: 3600, context_tokens: 60_000 },
-    ...rest,
-  };
-}
 
 test("a tool that the agent does not have never runs, whatever its permissions say", () => {
   const without = config({ permissions: { shell: "allow" } });

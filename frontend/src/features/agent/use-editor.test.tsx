@@ -4,17 +4,10 @@ import type { ReactNode } from "react";
 
 import { agentKeys, useDraft, type TaggedDraft } from "@/api/queries/agents";
 import type { AgentConfig } from "@/api/types";
+import { config as plainConfig } from "./fixtures";
 import { useEditor } from "./use-editor";
 
-const config = {
-  name: "Meridian",
-  system_prompt: "",
-  model: { provider: "", name: "" },
-  tools: [],
-  triggers: [],
-  mcp: [],
-  limits: { max_steps: 50, max_seconds: 3600, context_tokens: 60_000 },
-} satisfies AgentConfig;
+const config = plainConfig();
 
 /** The API's side of a draft: one text, one number that every save must name. */
 class Server {
