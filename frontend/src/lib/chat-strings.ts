@@ -159,7 +159,7 @@ export const chatStrings = {
     },
     free: "free",
     dropped: (n: number) => `${plural(n, "older message", "older messages")} did not fit and ${n === 1 ? "was" : "were"} left out.`,
-    title: "What the next model call is sent",
+    title: "What the last model call was sent",
     estimated: "Estimated tokens, by part",
   },
 

@@ -108,7 +108,7 @@ export function NewThread() {
               stopping={false}
               onSend={(message) => void begin(message)}
               onStop={() => undefined}
-              sending={sending && !failure}
+              sending={(sending && !failure) || (!agentId && agents.isPending)}
               returned={failure}
               blocked={agentId || agents.isPending ? undefined : t.composer.needsAgent}
             />
