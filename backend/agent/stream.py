@@ -206,7 +206,7 @@ class StreamWriter:
     flushes take long.
     """
 
-    def __init__(self, redis: "Redis", *, window: float = 0.03) -> None:
+    def __init__(self, redis: "Redis", *, window: float = 0.06) -> None:
         self._redis = redis
         self._least_window = self._window = window
         self._dirty: dict[UUID, RunStream] = {}
@@ -266,7 +266,7 @@ class StreamWriter:
                 await asyncio.sleep(0 if self._closing else 0.5)
                 return
         self._lose([stream for stream, answer in zip(asked, answers, strict=False) if stream and (answer is None or isinstance(answer, Exception))])
-        self._window = min(0.12, max(self._least_window, 3 * (time.monotonic() - self._last_flush)))
+        self._window = min(0.15, max(self._least_window, 3 * (time.monotonic() - self._last_flush)))
 
     def _lose(self, streams: Iterable[RunStream]) -> None:
         """These runs' logs are gone: the next flush opens them anew."""

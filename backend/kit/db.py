@@ -111,13 +111,17 @@ class Database:
             raise _unavailable() from error
 
     @contextlib.asynccontextmanager
-    async def transaction(self, account_id: UUID | None) -> AsyncIterator[Session]:
-        """A transaction in the account's name, committed at the end of the block and rolled back on an error."""
+    async def transaction(self, account_id: UUID | None, *, steady: bool = False) -> AsyncIterator[Session]:
+        """A transaction in the account's name, committed at the end of the block and rolled back on an error.
+
+        A `steady` one only reads, and all its reads see the same moment.
+        """
         try:
             async with self._pool.acquire() as connection:
                 session = Session(connection, account_id)
                 owner = "" if account_id is None else str(account_id)
-                await connection.execute(f"BEGIN; SET LOCAL vibe.account_id = '{owner}'")
+                begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if steady else "BEGIN"
+                await connection.execute(f"{begin}; SET LOCAL vibe.account_id = '{owner}'")
                 try:
                     yield session
                 except BaseException:

@@ -156,7 +156,7 @@ class Watch:
             return None
 
     async def _snapshot(self, account_id: UUID, run_id: UUID) -> dict[str, Any]:
-        async with self._database.transaction(account_id) as session:
+        async with self._database.transaction(account_id, steady=True) as session:
             return await service.snapshot(session, run_id)
 
     async def _place(self, account_id: UUID, run_id: UUID) -> bytes:
