@@ -1,4 +1,4 @@
-import { QueryClient } from "@tanstack/react-query";
+import { QueryClient, type QueryKey } from "@tanstack/react-query";
 
 import { Problem } from "./problem";
 
@@ -16,4 +16,13 @@ export function newQueryClient(): QueryClient {
       mutations: { retry: false },
     },
   });
+}
+
+/**
+ * Reads everything under `queryKey` again. An answer that is already on its way may be older than what made this necessary; when it is the first
+ * one, `invalidateQueries` alone would let it stand.
+ */
+export async function readAgain(cache: QueryClient, queryKey: QueryKey): Promise<void> {
+  await cache.cancelQueries({ queryKey });
+  await cache.invalidateQueries({ queryKey });
 }

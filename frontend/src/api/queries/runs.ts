@@ -4,6 +4,7 @@ import { useInfiniteQuery, useMutation, useQuery, useQueryClient, type InfiniteD
 
 import { client, data } from "../client";
 import { Problem } from "../problem";
+import { readAgain } from "../query-client";
 import type { components } from "../schema";
 import type { Message, Run } from "../types";
 
@@ -84,8 +85,8 @@ export const useSteps = (runId: string, enabled: boolean) =>
 /** A run in the list, put there before the list is read again. */
 function noteRun(cache: QueryClient, run: Run): void {
   cache.setQueryData<Run[]>(runKeys.ofThread(run.thread_id), (runs) => [run, ...(runs ?? []).filter((one) => one.run_id !== run.run_id)]);
-  void cache.invalidateQueries({ queryKey: runKeys.ofThread(run.thread_id) });
-  void cache.invalidateQueries({ queryKey: ["threads"] });
+  void readAgain(cache, runKeys.ofThread(run.thread_id));
+  void readAgain(cache, ["threads"]);
 }
 
 /** Nobody answered, or a passing fault: the same message id makes sending again safe. */

@@ -3,6 +3,7 @@
 import { useQueryClient, type QueryClient } from "@tanstack/react-query";
 import { useCallback, useEffect, useMemo, useState } from "react";
 
+import { readAgain } from "@/api/query-client";
 import { useThreadApprovals } from "@/api/queries/approvals";
 import { fileKeys } from "@/api/queries/files";
 import { refreshNewest, runKeys, useMessages, useRuns, useSend, type MessagePages } from "@/api/queries/runs";
@@ -51,26 +52,26 @@ function useSettling(threadId: string, watched: WatchedRun): void {
     if (!state.finished) return;
     noteTitle(cache, threadId, state.title);
     void refreshNewest(cache, threadId).catch(() => undefined);
-    void cache.invalidateQueries({ queryKey: runKeys.ofThread(threadId) });
-    void cache.invalidateQueries({ queryKey: threadKeys.all });
+    void readAgain(cache, runKeys.ofThread(threadId));
+    void readAgain(cache, threadKeys.all);
   }, [cache, threadId, runId, state.finished, state.title]);
   useEffect(() => {
-    if (stream === "refused") void cache.invalidateQueries({ queryKey: sessionKeys.me });
-    if (stream === "missing") void cache.invalidateQueries({ queryKey: runKeys.ofThread(threadId) });
+    if (stream === "refused") void readAgain(cache, sessionKeys.me);
+    if (stream === "missing") void readAgain(cache, runKeys.ofThread(threadId));
   }, [cache, threadId, stream]);
   const tools = state.messages.filter((message) => message.role === "tool").length;
   useEffect(() => {
-    void cache.invalidateQueries({ queryKey: fileKeys.all(threadId) });
+    void readAgain(cache, fileKeys.all(threadId));
   }, [cache, threadId, state.written, tools]);
   const asked = state.approvals.length;
   useEffect(() => {
-    if (asked > 0) void cache.invalidateQueries({ queryKey: ["approvals"] });
+    if (asked > 0) void readAgain(cache, ["approvals"]);
   }, [cache, asked, state.run?.status]);
   useEffect(() => {
     const back = () => {
       if (document.visibilityState !== "visible") return;
       void refreshNewest(cache, threadId).catch(() => undefined);
-      void cache.invalidateQueries({ queryKey: runKeys.ofThread(threadId) });
+      void readAgain(cache, runKeys.ofThread(threadId));
     };
     const known = cache.getQueryState(runKeys.messages(threadId));
     if (known?.dataUpdatedAt && Date.now() - known.dataUpdatedAt > 1_000) back();
