@@ -230,9 +230,14 @@ class Storm:
             before = f"&before_seq={page['next_before_seq']}"
 
     async def _file(self, http: aiohttp.ClientSession, thread_id: str, path: str) -> str:
-        async with http.get(f"{self.crew.apis[0].url}/api/threads/{thread_id}/files/content?path={path}", headers=self._headers) as answer:
-            assert answer.status == 200, await answer.text()
-            return await answer.text()
+        """A file of a workspace; a worker that was just killed is replaced first."""
+        async with asyncio.timeout(30):
+            while True:
+                async with http.get(f"{self.crew.apis[0].url}/api/threads/{thread_id}/files/content?path={path}", headers=self._headers) as answer:
+                    if answer.status == 200:
+                        return await answer.text()
+                    assert answer.status == 503, await answer.text()
+                await asyncio.sleep(0.1)
 
 
 @pytest.mark.parametrize(

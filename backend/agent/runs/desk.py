@@ -6,6 +6,7 @@ Nothing here changes a file.
 
 import asyncio
 import logging
+import time
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -23,6 +24,7 @@ CHANNEL = "vibe:files"
 _MOST_BYTES = 8_000_000
 _ENTRIES = 2_000
 _ANSWER_SECONDS = 10
+_WORKER_SECONDS = 5.0
 _STAND_BACK_SECONDS = 0.08
 
 
@@ -53,8 +55,11 @@ async def ask(redis: "Redis", thread_id: UUID, verb: str, path: str) -> Answer:
     """A worker's answer. Raises `NotFound`, `InvalidRequest`, `TooLarge` or `FilesUnavailable`."""
     question = Question(uuid4().hex, str(thread_id), verb, path)
     try:
-        if not await redis.publish(CHANNEL, msgspec.msgpack.encode(question)):
-            raise FilesUnavailable("No worker is running.")
+        until = time.monotonic() + _WORKER_SECONDS
+        while not await redis.publish(CHANNEL, msgspec.msgpack.encode(question)):
+            if time.monotonic() > until:
+                raise FilesUnavailable("No worker is running.")
+            await asyncio.sleep(0.1)  # one that is being started hears us soon
         # A list waits for its one reader; the answer cannot be missed.
         got: Any = await asyncio.wait_for(_pop(redis, f"vibe:files:{question.id}"), _ANSWER_SECONDS)
     except LOST as error:
