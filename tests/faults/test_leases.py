@@ -250,9 +250,9 @@ class Forgetful(Database):
     meanwhile: Callable[[], Awaitable[None]] | None = None
 
     @contextlib.asynccontextmanager
-    async def transaction(self, account_id: UUID | None) -> AsyncIterator[Session]:
+    async def transaction(self, account_id: UUID | None, *, steady: bool = False) -> AsyncIterator[Session]:
         breaks, self.breaks = self.breaks, ""
-        async with super().transaction(account_id) as session:
+        async with super().transaction(account_id, steady=steady) as session:
             yield session
             if breaks == "before":
                 raise DatabaseUnavailable
@@ -302,12 +302,12 @@ async def test_an_answer_that_another_worker_wrote_meanwhile_is_not_taken_for_on
 
     class Breaks(Forgetful):
         @contextlib.asynccontextmanager
-        async def transaction(self, account_id: UUID | None) -> AsyncIterator[Session]:
+        async def transaction(self, account_id: UUID | None, *, steady: bool = False) -> AsyncIterator[Session]:
             if self.breaks:
                 self.breaks = ""
                 await another_worker_takes_over()
                 raise DatabaseUnavailable
-            async with super().transaction(account_id) as session:
+            async with super().transaction(account_id, steady=steady) as session:
                 yield session
 
     forgetful.__class__ = Breaks
