@@ -206,7 +206,7 @@ class StreamWriter:
     flushes take long.
     """
 
-    def __init__(self, redis: "Redis", *, window: float = 0.06) -> None:
+    def __init__(self, redis: "Redis", *, window: float = 0.07) -> None:
         self._redis = redis
         self._least_window = self._window = window
         self._dirty: dict[UUID, RunStream] = {}
