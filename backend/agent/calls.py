@@ -18,7 +18,8 @@ from backend.agent.stream import RunStream
 from backend.agent.tools import permissions
 from backend.agent.tools.base import Action, ToolError, ToolResult
 from backend.agent.tools.manager import ToolManager
-from backend.agent.turn import Result, Turn, approval_event
+from backend.agent.turn import Result, Turn
+from backend.agent.views import approval_view
 from backend.kit import clock
 from backend.kit.db import storable
 from backend.kit.ids import uuid7
@@ -161,7 +162,7 @@ class Calls:
         turn.journal[planned.call.id] = "started"
         if (approval := turn.approvals.get(planned.call.id)) is not None:
             approval["status"] = "used"
-            turn.emit("approval.decided", approval=approval_event(approval))
+            turn.emit("approval.decided", approval=approval_view(approval))
         return await turn.interrupts.guard(self._execute(planned), grace=_GRACE_SECONDS)
 
     async def _refusal(self, planned: Planned) -> ToolResult | None:
@@ -195,7 +196,7 @@ class Calls:
             _, rows = await turn.thread_manager.journal()
             for row in rows:
                 if row["status"] != turn.approvals[row["call_id"]]["status"]:
-                    turn.emit("approval.decided", approval=approval_event(row))
+                    turn.emit("approval.decided", approval=approval_view(row))
             turn.approvals = {row["call_id"]: row for row in rows}
             approval = turn.approvals[planned.call.id]
         return approval

@@ -13,7 +13,7 @@ import contextlib
 import logging
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -289,16 +289,6 @@ def _write(pipe: Any, stream: RunStream, frame: Frame, publication: list[bytes])
         pipe.expire(stream.key, LOG_SECONDS)
         return [None, None]
     return [stream]
-
-
-def unpack(publication: bytes) -> Iterator[tuple[UUID, Frame]]:
-    """The frames of one publication, each with its run."""
-    at = 0
-    while at < len(publication):
-        run, generation, n, flags, length = _HEADER.unpack_from(publication, at)
-        at += _HEADER.size
-        yield UUID(bytes=run), Frame(EventId(generation, n), bool(flags & _OPENS), bool(flags & _ENDS), publication[at : at + length])
-        at += length
 
 
 async def read_log(redis: "Redis", run_id: UUID, after: EventId) -> list[Frame] | None:

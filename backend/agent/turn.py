@@ -13,10 +13,11 @@ from backend.agent.events import event
 from backend.agent.inference.base import ChatMessage, ToolCall, Usage
 from backend.agent.inference.tokens import estimate_message
 from backend.agent.interrupts import Interrupts
-from backend.agent.schemas import APPROVAL_FIELDS, MESSAGE_FIELDS, ToolStatus
+from backend.agent.schemas import ToolStatus
 from backend.agent.stream import RunStream
 from backend.agent.thread.manager import ThreadManager
 from backend.agent.tools.base import ToolResult
+from backend.agent.views import approval_view, message_view
 from backend.kit import clock
 
 _FENCE_TOKENS = 50  # that the marks around a result take
@@ -121,10 +122,10 @@ class Turn:
         self.spent += cost or 0
         self.history.append(message)
         self.journal |= {call["id"]: "planned" for call in calls}
-        self.emit("message.completed", message=_view(message))
+        self.emit("message.completed", message=message_view(message))
         for approval in approvals:
             self.approvals[approval["call_id"]] = approval
-            self.emit("approval.requested", approval=approval_event(approval))
+            self.emit("approval.requested", approval=approval_view(approval))
         self._count(used, cost)
         if end:
             self._finished(end, None)
@@ -151,7 +152,7 @@ class Turn:
         await self.thread_manager.save_results(rows, end=end, problem=problem)
         for row, (call_id, _, result, _) in zip(rows, results, strict=True):
             self.history.append(row)
-            self.emit("tool.returned", call_id=call_id, status=result.status, message=_view(row))
+            self.emit("tool.returned", call_id=call_id, status=result.status, message=message_view(row))
             for path, size in result.artifacts:
                 self.emit("artifact.created", path=path, size=size)
         if end:
@@ -177,13 +178,3 @@ def usage_view(usage: Usage) -> dict[str, Any]:
     """Usage as it stands in receipts and the journal."""
     names = ("input_tokens", "output_tokens", "cached_tokens", "reasoning_tokens", "estimated")
     return {name: getattr(usage, name) for name in names}
-
-
-def approval_event(approval: Mapping[str, Any]) -> dict[str, Any]:
-    """An approval as watchers see it."""
-    return {name: approval[name] for name in APPROVAL_FIELDS}
-
-
-def _view(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A message as watchers see it."""
-    return {name: row[name] for name in MESSAGE_FIELDS}

@@ -23,7 +23,6 @@ from backend.agent.inference.registry import Model, Models
 from backend.agent.interrupts import HandOver, Interrupts, Stopped, TimedOut, WaitsForPerson
 from backend.agent.run import AgentRunner, RunFailed
 from backend.agent.runs import repository
-from backend.agent.runs.views import approval_view, message_view, run_view, step_view
 from backend.agent.stream import CONTROL_CHANNEL, RunStream, StreamWriter
 from backend.agent.thread import repository as thread_rows
 from backend.agent.thread.manager import LeaseLost, ThreadManager
@@ -32,6 +31,7 @@ from backend.agent.tools.sb_files_tool import FilesTool
 from backend.agent.tools.sb_shell_tool import ShellTool
 from backend.agent.tools.workspace import Workspace, network_of
 from backend.agent.turn import Turn
+from backend.agent.views import approval_view, message_view, run_view, step_view
 from backend.kit import clock
 from backend.kit import log as logs
 from backend.kit.db import Database, DatabaseUnavailable, enqueue

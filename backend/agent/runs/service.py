@@ -10,9 +10,9 @@ from backend.accounts.service import decode_moment
 from backend.agent.inference.base import ChatMessage
 from backend.agent.inference.tokens import estimate_message
 from backend.agent.runs import desk, repository
-from backend.agent.runs.views import approval_view, message_view, run_view, step_view
 from backend.agent.schemas import TERMINAL, Approval, Decision, FileEntry, Folder, NewRun, Run, Step
 from backend.agent.thread import repository as journal
+from backend.agent.views import approval_view, message_view, run_view, step_view
 from backend.kit.db import Database, Row, Session, enqueue
 from backend.kit.ids import uuid7
 from backend.kit.pages import Page, encode_cursor
