@@ -56,7 +56,9 @@ async def _main(settings: Settings) -> None:
         boxes, reason = await open_boxes(settings)
         if boxes is not None:
             stack.push_async_callback(boxes.close)
-        writer = StreamWriter(client)
+        events = redis.connect_for_bulk(redis_dsn)
+        stack.push_async_callback(events.aclose)
+        writer = StreamWriter(events)
         executor = RunExecutor(name, settings, database, client, writer, models, Sealer(secret_key), boxes, reason)
         agent_tasks.serve(executor)
         files = desk.FileDesk(client, boxes, reason)

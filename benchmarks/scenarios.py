@@ -12,7 +12,8 @@ from benchmarks.targets import Target
 
 REAL = Plan(delay_ms=200, per_second=50)
 STREAM_RATE = 20
-RAMP_SECONDS = 4.0
+STARTS_PER_SECOND = 50
+"""How fast streams begin: well below what the row of turns per second shows, so that the rows of streams show streaming and not starting."""
 
 Figures = dict[str, float]
 
@@ -159,19 +160,19 @@ def streams(count: int) -> Scenario:
     """So many answers at once, 20 tokens a second each. CPU per token is taken while all of them flow."""
 
     async def scenario(bench: Bench, target: Target) -> Figures:
-        window = 5.0 if bench.quick else 10.0
-        plan = Plan(int(STREAM_RATE * (RAMP_SECONDS + window + 2)), delay_ms=200, per_second=STREAM_RATE)
+        window, ramp = 5.0 if bench.quick else 10.0, count / STARTS_PER_SECOND
+        plan = Plan(int(STREAM_RATE * (ramp + window + 2)), delay_ms=200, per_second=STREAM_RATE)
         threads = await threads_of(target, count)
         outcome = Outcome()
 
         async def turn(number: int, transcript: Transcript) -> int:
             return await target.turn(number, threads[number], prompt(bench.prompts, number, 0), transcript)
 
-        timeout = RAMP_SECONDS + plan.seconds + 60
+        timeout = ramp + plan.seconds + 60
         driving = asyncio.create_task(
-            drive(turn, plan, count, 1, spread=RAMP_SECONDS, timeout=timeout, outcome=outcome)
+            drive(turn, plan, count, 1, spread=ramp, timeout=timeout, outcome=outcome)
         )
-        await asyncio.sleep(RAMP_SECONDS + 1)
+        await asyncio.sleep(ramp + 1)
         meter, fake, seen = bench.meter(target), Meter([bench.fake_pid]), outcome.tokens
         await asyncio.sleep(window)
         spent, fakes, arrived = meter.spent(), fake.spent(), max(outcome.tokens - seen, 1)
@@ -202,9 +203,10 @@ async def memory(bench: Bench, target: Target) -> Figures:
     before = pss_mb_of(target.roots)["app"]
     threads = await threads_of(target, count)
     after = pss_mb_of(target.roots)["app"]
-    waiting = Plan(2, delay_ms=8000)
-    running = asyncio.create_task(bench.run(target, waiting, threads, 1, spread=RAMP_SECONDS))
-    await asyncio.sleep(RAMP_SECONDS + 2)
+    ramp = count / STARTS_PER_SECOND
+    waiting = Plan(2, delay_ms=int(ramp + 4) * 1000)
+    running = asyncio.create_task(bench.run(target, waiting, threads, 1, spread=ramp))
+    await asyncio.sleep(ramp + 2)
     streaming = pss_mb_of(target.roots)["app"]
     await running
     return {"stream_kb": (streaming - after) / count * 1000, "thread_kb": (after - before) / count * 1000}

@@ -11,6 +11,7 @@ Both carry ready-made server-sent events, so an API process copies bytes.
 import asyncio
 import contextlib
 import logging
+import math
 import struct
 import time
 from collections.abc import Iterable
@@ -30,6 +31,9 @@ LOG_SECONDS = 3600
 _OPENS, _ENDS = 1, 2
 _HEADER = struct.Struct("!16sQIBI")  # run, generation, n, flags, length of the frame
 _OUTPUT_TAIL = 16_384
+_PATIENCE = 2.0  # seconds that a flush may take
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two flushes: as long as a flush takes
+_MAX_UNREAD = 2_000  # frames kept for a slow watcher
 _MAX_ENTRIES = 4_000  # a generation longer than this is opened anew, which bounds the log
 
 
@@ -84,6 +88,7 @@ class RunStream:
         self._n = 0
         self._deltas: list[tuple[str, dict[str, Any], str]] = []
         self._first_words = False
+        self.due = time.monotonic() + writer.window  # when it may be written next
         self._end: dict[str, Any] | None = None
         self.frames: list[Frame] = []
         self.state: dict[str, Any] = {"type": "stream.snapshot", "partial": None, "outputs": {}} | state
@@ -202,50 +207,58 @@ class RunStream:
 class StreamWriter:
     """Writes the events of all runs of this worker: one pipeline and one publication a flush.
 
-    An answer's first words and a run's end leave at once; the rest waits until `window` seconds after the flush before, and longer when
-    flushes take long.
+    An answer's first words and a run's end leave at once; else a run is written at most once in `window` seconds.
     """
 
     def __init__(self, redis: "Redis", *, window: float = 0.07) -> None:
+        """`redis` needs no timeouts of its own."""
         self._redis = redis
-        self._least_window = self._window = window
+        self.window = window
         self._dirty: dict[UUID, RunStream] = {}
-        self._pending = asyncio.Event()
-        self._urgent = asyncio.Event()
+        self._next = asyncio.Event()  # something is due earlier than what is waited for
+        self._due = math.inf
         self._lost: set[UUID] = set()
-        self._last_flush = 0.0
         self._closing = False
 
     def touch(self, stream: RunStream, *, urgent: bool) -> None:
         """This run has something to write."""
-        self._dirty[stream.run_id] = stream
-        self._pending.set()
+        if stream.run_id not in self._dirty:
+            self._dirty[stream.run_id] = stream
+        elif not urgent:
+            return
         if urgent:
-            self._urgent.set()
+            stream.due = 0.0
+        if stream.due < self._due:
+            self._due = stream.due
+            self._next.set()
 
     async def run(self) -> None:
-        """Flush whenever something is pending, until closed and empty."""
+        """Flush whenever something is due, until closed and empty."""
         while not self._closing or self._dirty:
-            await self._pending.wait()
-            wait = self._last_flush + self._window - time.monotonic()
-            if wait > 0 and not self._closing:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(wait):
-                        await self._urgent.wait()
-            self._urgent.clear()
+            await self._next_due()
+            began = time.monotonic()
+            await self._flush(began)
             if not self._closing:
-                self._pending.clear()
-            await self._flush()
+                await asyncio.sleep(min(_LONGEST_PAUSE, max(_SHORTEST_PAUSE, time.monotonic() - began)))
+
+    async def _next_due(self) -> None:
+        while not self._closing and (wait := self._due - time.monotonic()) > 0:
+            self._next.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(None if math.isinf(wait) else wait):
+                    await self._next.wait()
 
     def close(self) -> None:
         """Write what is pending, then let `run` return."""
         self._closing = True
-        self._pending.set()
-        self._urgent.set()
+        self._next.set()
 
-    async def _flush(self) -> None:
-        streams, self._dirty = list(self._dirty.values()), {}
-        self._last_flush = time.monotonic()
+    async def _flush(self, now: float) -> None:
+        streams = [stream for stream in self._dirty.values() if stream.due <= now or self._closing]
+        for stream in streams:
+            del self._dirty[stream.run_id]
+            stream.due = now + self.window
+        self._due = min((stream.due for stream in self._dirty.values()), default=math.inf)
         asked: list[RunStream | None] = []  # who hears, by the answer of each command, that its log is gone
         publication: list[bytes] = []
         async with self._redis.pipeline(transaction=False) as pipe:
@@ -259,14 +272,14 @@ class StreamWriter:
                 return
             pipe.publish(EVENTS_CHANNEL, b"".join(publication))
             try:
-                answers = await pipe.execute(raise_on_error=False)
+                async with asyncio.timeout(_PATIENCE):
+                    answers = await pipe.execute(raise_on_error=False)
             except LOST as error:
                 log.warning("live events could not be written; the runs go on", extra={"error": str(error)})
                 self._lose(streams)
                 await asyncio.sleep(0 if self._closing else 0.5)
                 return
         self._lose([stream for stream, answer in zip(asked, answers, strict=False) if stream and (answer is None or isinstance(answer, Exception))])
-        self._window = min(0.15, max(self._least_window, 3 * (time.monotonic() - self._last_flush)))
 
     def _lose(self, streams: Iterable[RunStream]) -> None:
         """These runs' logs are gone: the next flush opens them anew."""
@@ -311,23 +324,68 @@ def _logged(entry: tuple[bytes, dict[bytes, bytes]]) -> Frame:
     return Frame(EventId.parse(id.decode()), bool(int(flags) & _OPENS), bool(int(flags) & _ENDS), data)
 
 
+class Mailbox:
+    """What one watcher of a run has not read yet."""
+
+    __slots__ = ("_frames", "_looked", "_missed", "_waiter")
+
+    def __init__(self) -> None:
+        self._frames: list[Frame] = []
+        self._missed = self._looked = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def put(self, frame: Frame) -> None:
+        """A live frame. A reader that is too slow for them gets what it missed from the log."""
+        if len(self._frames) >= _MAX_UNREAD:
+            self._frames.clear()
+            self._missed = True
+        self._frames.append(frame)
+        self._wake()
+
+    def nudge(self) -> None:
+        """Something may be missing: the log must be read."""
+        self._missed = True
+        self._wake()
+
+    def look(self) -> None:
+        """Postgres was asked how the run stands."""
+        self._looked = True
+        self._wake()
+
+    async def take(self) -> tuple[list[Frame] | None, bool]:
+        """What has come, at once when something has: frames, or None when the log must be read; and whether only time has passed."""
+        if not (self._frames or self._missed or self._looked):
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        frames, missed, looked = self._frames, self._missed, self._looked
+        self._frames, self._missed, self._looked = [], False, False
+        return None if missed else frames, looked and not frames and not missed
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
 class Hub:
     """The reading end of an API process: hands live frames to whoever watches their run."""
 
     def __init__(self) -> None:
-        self._watchers: dict[bytes, set[asyncio.Queue[Frame | None]]] = {}
+        self._watchers: dict[bytes, set[Mailbox]] = {}
 
-    def watch(self, run_id: UUID) -> asyncio.Queue[Frame | None]:
-        """A queue of a run's live frames; None in it means that something was left out and the log must be read."""
-        frames: asyncio.Queue[Frame | None] = asyncio.Queue(maxsize=2_000)
-        self._watchers.setdefault(run_id.bytes, set()).add(frames)
-        return frames
+    def watch(self, run_id: UUID) -> Mailbox:
+        """Where a run's live frames will be."""
+        mailbox = Mailbox()
+        self._watchers.setdefault(run_id.bytes, set()).add(mailbox)
+        return mailbox
 
-    def leave(self, run_id: UUID, frames: "asyncio.Queue[Frame | None]") -> None:
+    def leave(self, run_id: UUID, mailbox: Mailbox) -> None:
         """Stop watching."""
         watchers = self._watchers.get(run_id.bytes)
         if watchers is not None:
-            watchers.discard(frames)
+            watchers.discard(mailbox)
             if not watchers:
                 del self._watchers[run_id.bytes]
 
@@ -339,28 +397,24 @@ class Hub:
             at += _HEADER.size
             if (watchers := self._watchers.get(run)) is not None:
                 frame = Frame(EventId(generation, n), bool(flags & _OPENS), bool(flags & _ENDS), publication[at : at + length])
-                for frames in watchers:
-                    _put(frames, frame)
+                for mailbox in watchers:
+                    mailbox.put(frame)
             at += length
 
     def nudge(self) -> None:
         """The live channel was interrupted: every watcher reads its log again."""
-        for watchers in self._watchers.values():
-            for frames in watchers:
-                _put(frames, None)
+        for mailbox in self._all():
+            mailbox.nudge()
+
+    def looked(self) -> None:
+        """Postgres was asked how all watched runs stand."""
+        for mailbox in self._all():
+            mailbox.look()
+
+    def _all(self) -> list[Mailbox]:
+        return [mailbox for watchers in self._watchers.values() for mailbox in watchers]
 
     @property
     def watched(self) -> list[UUID]:
         """Runs that somebody here watches."""
         return [UUID(bytes=run) for run in self._watchers]
-
-
-def _put(frames: "asyncio.Queue[Frame | None]", frame: Frame | None) -> None:
-    if frames.full():
-        # A reader that is this slow gets what it missed from the log.
-        while not frames.empty():
-            frames.get_nowait()
-        frame = None
-    frames.put_nowait(frame)
-
-

@@ -102,11 +102,22 @@ class Database:
         return bool(row and row["active"])
 
     async def lookup(self, sql: str, *values: Any) -> Row | None:
-        """The first row of one statement in nobody's name: for the named functions across accounts, in one round trip."""
+        """The first row of one statement that is a transaction of its own, in one round trip; see `fetch`."""
         try:
             async with self._pool.acquire() as connection:
                 row: Row | None = await connection.fetchrow(sql, *values)
                 return row
+        except LOST as error:
+            raise _unavailable() from error
+
+    async def fetch(self, sql: str, *values: Any) -> list[Row]:
+        """All rows of one statement that is a transaction of its own, in one round trip: a named function, which acts in the name of the account
+        it is given, or is one of the few across accounts. Anything else sees nothing.
+        """
+        try:
+            async with self._pool.acquire() as connection:
+                rows: list[Row] = await connection.fetch(sql, *values)
+                return rows
         except LOST as error:
             raise _unavailable() from error
 

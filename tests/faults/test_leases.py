@@ -17,7 +17,7 @@ from backend.agent.runs import repository, service
 from backend.agent.schemas import NewRun, UserMessage
 from backend.agent.thread import repository as threads
 from backend.agent.thread.manager import LeaseLost, ThreadManager
-from backend.kit.db import Database, DatabaseUnavailable, Session
+from backend.kit.db import Database, DatabaseUnavailable, Row, Session
 from tests.client import Person, owner
 from tests.conftest import Servers
 
@@ -251,12 +251,35 @@ class Forgetful(Database):
 
     @contextlib.asynccontextmanager
     async def transaction(self, account_id: UUID | None, *, steady: bool = False) -> AsyncIterator[Session]:
-        breaks, self.breaks = self.breaks, ""
-        async with super().transaction(account_id, steady=steady) as session:
+        async with self._breaking(), super().transaction(account_id, steady=steady) as session:
             yield session
-            if breaks == "before":
-                raise DatabaseUnavailable
-        if breaks == "after":
+            self._break_before()
+
+    async def lookup(self, sql: str, *values: Any) -> Row | None:
+        async with self._breaking():
+            self._break_before()
+            return await super().lookup(sql, *values)
+
+    async def fetch(self, sql: str, *values: Any) -> list[Row]:
+        async with self._breaking():
+            self._break_before()
+            return await super().fetch(sql, *values)
+
+    def _break_before(self) -> None:
+        if self.breaks == "before":
+            self.breaks = ""
+            raise DatabaseUnavailable
+
+    @contextlib.asynccontextmanager
+    async def _breaking(self) -> AsyncIterator[None]:
+        if self.breaks == "instead":
+            self.breaks = ""
+            assert self.meanwhile is not None
+            await self.meanwhile()
+            raise DatabaseUnavailable
+        yield
+        if self.breaks == "after":
+            self.breaks = ""
             if self.meanwhile is not None:
                 await self.meanwhile()
             raise DatabaseUnavailable
@@ -300,17 +323,7 @@ async def test_an_answer_that_another_worker_wrote_meanwhile_is_not_taken_for_on
         assert row is not None
         await answer(ThreadManager(manager.thread_id, database, row["account_id"], row["run_id"], row["epoch"]), content="the other's", message_id=message_id)
 
-    class Breaks(Forgetful):
-        @contextlib.asynccontextmanager
-        async def transaction(self, account_id: UUID | None, *, steady: bool = False) -> AsyncIterator[Session]:
-            if self.breaks:
-                self.breaks = ""
-                await another_worker_takes_over()
-                raise DatabaseUnavailable
-            async with super().transaction(account_id, steady=steady) as session:
-                yield session
-
-    forgetful.__class__ = Breaks
+    forgetful.meanwhile = another_worker_takes_over
     forgetful.breaks = "instead"
     with pytest.raises(LeaseLost):
         await answer(manager, content="ours", message_id=message_id)

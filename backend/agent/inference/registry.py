@@ -19,7 +19,7 @@ from backend.agent.inference.base import (
 )
 from backend.agent.inference.catalogue import BY_NAME, VENDORS, Vendor, known
 from backend.agent.inference.errors import ModelError, ModelNotFound, NotConfigured, UpstreamFailed
-from backend.agent.inference.providers.http import DEFAULT_TIMEOUTS, Timeouts
+from backend.agent.inference.providers.http import DEFAULT_TIMEOUTS, Beat, Timeouts
 from backend.agent.inference.providers.ollama import Ollama
 from backend.agent.inference.providers.openai import OpenAICompatible
 from backend.agent.inference.providers.scripted import Scripted
@@ -118,6 +118,7 @@ class Models:
         """`credentials` are the environment's, used for what a caller brings nothing; the session stays the caller's to close."""
         self._session = session
         self._timeouts = timeouts
+        self._beat = Beat()
         self._credentials = dict(credentials or {})
         self._scripted = Scripted(pace=demo_pace, timeouts=timeouts)
         self._providers: OrderedDict[tuple[str, str, str], _Kept] = OrderedDict()
@@ -183,11 +184,11 @@ class Models:
         if base_url is None:
             raise _missing(vendor, "an address", vendor.base_url_setting)
         if vendor.wire == "ollama":
-            return Ollama(self._session, base_url=base_url, timeouts=self._timeouts)
+            return Ollama(self._session, base_url=base_url, timeouts=self._timeouts, beat=self._beat)
         if vendor.key_required and not credential.api_key:
             raise _missing(vendor, "a key", vendor.key_setting)
         return OpenAICompatible(
-            vendor, self._session, base_url=base_url, api_key=credential.api_key, timeouts=self._timeouts
+            vendor, self._session, base_url=base_url, api_key=credential.api_key, timeouts=self._timeouts, beat=self._beat
         )
 
 

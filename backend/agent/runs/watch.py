@@ -16,7 +16,17 @@ from redis.asyncio import Redis
 from backend.agent.events import event
 from backend.agent.runs import repository, service
 from backend.agent.schemas import TERMINAL
-from backend.agent.stream import CONTROL_CHANNEL, EVENTS_CHANNEL, NOTHING, EventId, Frame, Hub, read_log, sse
+from backend.agent.stream import (
+    CONTROL_CHANNEL,
+    EVENTS_CHANNEL,
+    NOTHING,
+    EventId,
+    Frame,
+    Hub,
+    Mailbox,
+    read_log,
+    sse,
+)
 from backend.kit.db import Database, DatabaseUnavailable
 from backend.kit.redis import LOST, Subscriber
 
@@ -37,7 +47,6 @@ class Watch:
         self._hub = Hub()
         self._subscriber = Subscriber(redis_dsn, {EVENTS_CHANNEL: self._hub.handle}, on_connect=self._reconnected)
         self._states: dict[UUID, str] = {}
-        self._looked = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._leaving = False
 
@@ -59,17 +68,17 @@ class Watch:
 
     async def events(self, account_id: UUID, run_id: UUID, last: EventId) -> AsyncIterator[bytes]:
         """A run's server-sent events from `last` on, until its end. Pieces may hold several events."""
-        frames = self._hub.watch(run_id)
+        mailbox = self._hub.watch(run_id)
         try:
-            async for piece in self._follow(account_id, run_id, last, frames):
+            async for piece in self._follow(account_id, run_id, last, mailbox):
                 yield piece
         finally:
-            self._hub.leave(run_id, frames)
+            self._hub.leave(run_id, mailbox)
 
-    async def _follow(self, account_id: UUID, run_id: UUID, at: EventId, frames: "asyncio.Queue[Frame | None]") -> AsyncIterator[bytes]:
+    async def _follow(self, account_id: UUID, run_id: UUID, at: EventId, mailbox: Mailbox) -> AsyncIterator[bytes]:
         logged = await self._logged(run_id, at)
         if logged is None:
-            logged = await self._soon(frames)
+            logged = await self._soon(mailbox)
         if logged is None:
             snapshot = await self._snapshot(account_id, run_id)
             yield sse(snapshot, NOTHING)
@@ -96,7 +105,7 @@ class Watch:
             gap = gap or bool(fresh and not deliver)
             if ends:
                 return
-            got, looked = await self._next(frames)
+            got, looked = await mailbox.take()
             logged = (await self._logged(run_id, at) or []) if got is None else got
             if not looked:
                 continue
@@ -113,30 +122,15 @@ class Watch:
             elif silent % _KEEP_ALIVE_LOOKS == 0:
                 yield KEEP_ALIVE
 
-    async def _soon(self, frames: "asyncio.Queue[Frame | None]") -> list[Frame] | None:
+    async def _soon(self, mailbox: Mailbox) -> list[Frame] | None:
         """The beginning of a run that was only just asked for: its worker's first frames, if they come at once."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_SOON_SECONDS):
-                while (frame := await frames.get()) is not None:
-                    if frame.opens:
-                        return [frame]
+                while (frames := (await mailbox.take())[0]) is not None:
+                    begin = next((n for n, frame in enumerate(frames) if frame.opens), None)
+                    if begin is not None:
+                        return frames[begin:]
         return None
-
-    async def _next(self, frames: "asyncio.Queue[Frame | None]") -> tuple[list[Frame] | None, bool]:
-        """What has come, at least one frame; None when the log must be read; and whether only time has passed."""
-        looked = asyncio.ensure_future(self._looked.wait())
-        arrived = asyncio.ensure_future(frames.get())
-        try:
-            await asyncio.wait({looked, arrived}, return_when=asyncio.FIRST_COMPLETED)
-            if not arrived.done():
-                return [], True
-            got = [arrived.result()]
-        finally:
-            looked.cancel()
-            arrived.cancel()
-        while not frames.empty():
-            got.append(frames.get_nowait())
-        return (None if None in got else [frame for frame in got if frame is not None]), False
 
     async def _ended(self, account_id: UUID, run_id: UUID, at: EventId) -> AsyncIterator[bytes]:
         """The end of a run that ended unseen: what the log has of it, or a snapshot."""
@@ -180,8 +174,7 @@ class Watch:
             with contextlib.suppress(DatabaseUnavailable):
                 async with self._database.transaction(None) as session:
                     self._states = await repository.states(session, watched)
-            self._looked.set()
-            self._looked = asyncio.Event()
+            self._hub.looked()
 
 
 def _in_order(frames: Sequence[Frame], at: EventId) -> tuple[list[Frame], bool]:

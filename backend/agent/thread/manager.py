@@ -37,23 +37,26 @@ class ThreadManager:
         A message that waited for its turn gets its place in the thread.
         """
 
-        async def read(session: Session, again: bool) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
-            if self.epoch > 1:
-                await repository.resume_waiting(session, self.run_id)
-                await repository.expire_approvals(session, self.run_id)
-            run = await repository.load_run(session, self.run_id)
-            if run is None or run["epoch"] != self.epoch:
+        if self.epoch > 1:
+            await self._patiently(self._resume)
+        run = await self._until_written(lambda _: repository.load_run(self._database, self._account_id, self.run_id))
+        if run is None or run["epoch"] != self.epoch:
+            raise LeaseLost
+        loaded = dict(run)
+        if run["input_seq"] is None:
+            place = await self._patiently(lambda session, _: repository.begin_turn(session, self.run_id, self.epoch, loaded["input_message_id"]))
+            if place is None:
                 raise LeaseLost
-            loaded = dict(run)
-            if run["input_seq"] is None:
-                place = await repository.begin_turn(session, self.run_id, self.epoch, run["input_message_id"])
-                if place is None:
-                    raise LeaseLost
-                loaded["input_seq"], loaded["thread_tokens"] = place["seq"], place["tokens_upto"]
-            rows = await repository.history(session, self.thread_id, history_from(loaded), _WINDOW_ROWS, self.run_id, run["input_message_id"])
-            return loaded, [dict(row) for row in rows]
+            loaded["input_seq"], loaded["thread_tokens"] = place["seq"], place["tokens_upto"]
+        since = history_from(loaded)
+        rows = await self._until_written(
+            lambda _: repository.history(self._database, self._account_id, self.thread_id, since, _WINDOW_ROWS, self.run_id, loaded["input_message_id"])
+        )
+        return loaded, [dict(row) for row in rows]
 
-        return await self._patiently(read)
+    async def _resume(self, session: Session, again: bool) -> None:
+        await repository.resume_waiting(session, self.run_id)
+        await repository.expire_approvals(session, self.run_id)
 
     async def journal(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """The run's steps and approvals so far."""
@@ -67,37 +70,41 @@ class ThreadManager:
     async def save_answer(self, message: dict[str, Any], *, approvals: Sequence[dict[str, Any]] = (), **totals: Any) -> None:
         """Write the assistant's message with its journal lines; fills in the message's `seq` and `created_at`."""
 
-        async def write(session: Session, again: bool) -> Row:
-            if again and (saved := await repository.placed(session, self.run_id, self.epoch, [message["message_id"]])):
-                return saved[0]
-            row = await repository.save_answer(session, self.run_id, self.epoch, message=message, **totals)
+        async def write(again: bool) -> Row:
+            if again and (before := await self._placed([message["message_id"]])):
+                return before[0]
+            row = await repository.save_answer(
+                self._database, self._account_id, self.run_id, self.epoch, message=message, approvals=approvals, **totals
+            )
             if row is None:
                 raise LeaseLost
-            if approvals:
-                await repository.request_approvals(session, approvals)
             return row
 
-        saved = await self._patiently(write)
+        saved = await self._until_written(write)
         message["seq"], message["created_at"] = saved["seq"], saved["created_at"]
         self.next_run, self.title = saved.get("next_run"), saved.get("title", "")
 
     async def save_results(self, results: list[dict[str, Any]], *, end: str | None = None, problem: dict[str, Any] | None = None) -> None:
         """Write tool results in order, and with `end` the run's end. Fills in `seq` and `created_at`."""
 
-        async def write(session: Session, again: bool) -> list[Row]:
-            saved = await repository.placed(session, self.run_id, self.epoch, [r["message_id"] for r in results]) if again else []
+        async def write(on: Database | Session, again: bool) -> list[Row]:
+            saved = await self._placed([r["message_id"] for r in results]) if again and results else []
             if results and not saved:
-                saved = await repository.save_results(session, self.run_id, self.epoch, results)
+                saved = await repository.save_results(on, self._account_id, self.run_id, self.epoch, results)
             if len(saved) != len(results):
                 raise LeaseLost
-            if end is not None:
-                if not await repository.end_run(session, self.run_id, self.epoch, end, problem):
-                    raise LeaseLost
-                after = await repository.after_run(session, self.thread_id)
-                self.next_run, self.title = after["next_run"], after["title"]
             return saved
 
-        rows = {row["message_id"]: row for row in await self._patiently(write)}
+        async def write_and_end(session: Session, again: bool) -> list[Row]:
+            saved = await write(session, again)
+            if not await repository.end_run(session, self.run_id, self.epoch, str(end), problem):
+                raise LeaseLost
+            after = await repository.after_run(session, self.thread_id)
+            self.next_run, self.title = after["next_run"], after["title"]
+            return saved
+
+        written = await (self._until_written(lambda again: write(self._database, again)) if end is None else self._patiently(write_and_end))
+        rows = {row["message_id"]: row for row in written}
         for result in results:
             row = rows[result["message_id"]]
             result["seq"], result["created_at"] = row["seq"], row["created_at"]
@@ -131,14 +138,27 @@ class ThreadManager:
 
         return await self._patiently(write)
 
+    async def _placed(self, message_ids: Sequence[UUID]) -> list[Row]:
+        """Which of these were written after all when it was not heard."""
+        async with self._database.transaction(self._account_id) as session:
+            return await repository.placed(session, self.run_id, self.epoch, message_ids)
+
     async def _patiently(self, write: Callable[[Session, bool], Awaitable[T]]) -> T:
+        """A transaction, as `_until_written` does it."""
+
+        async def transaction(again: bool) -> T:
+            async with self._database.transaction(self._account_id) as session:
+                return await write(session, again)
+
+        return await self._until_written(transaction)
+
+    async def _until_written(self, write: Callable[[bool], Awaitable[T]]) -> T:
         """Write; when Postgres restarts in the middle, write again, telling `write` that the first time may have been committed."""
         deadline = time.monotonic() + _PATIENCE
         again = False
         while True:
             try:
-                async with self._database.transaction(self._account_id) as session:
-                    return await write(session, again)
+                return await write(again)
             except DatabaseUnavailable:
                 if time.monotonic() > deadline:
                     raise

@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from backend.kit.db import Row, Session
+from backend.kit.db import Database, Row, Session
 
 # Threads --------------------------------------------------------------------------------------------------------------
 
@@ -108,34 +108,16 @@ async def run_messages(session: Session, run_id: UUID, input_message_id: UUID) -
     return await session.fetch(sql, run_id, input_message_id)
 
 
-async def history(session: Session, thread_id: UUID, tokens_from: int, limit: int, run_id: UUID, input_message_id: UUID) -> list[Row]:
+async def history(database: Database, account_id: UUID, thread_id: UUID, tokens_from: int, limit: int, run_id: UUID, input_message_id: UUID) -> list[Row]:
     """The newest messages of a thread whose place in the running token count lies above `tokens_from`, oldest first; of this run and its question all."""
-    sql = f"""SELECT * FROM (SELECT {MESSAGE}, tokens, tokens_upto FROM messages
-            WHERE thread_id = $1 AND NOT discarded AND seq IS NOT NULL ORDER BY seq DESC LIMIT $3) newest
-        WHERE tokens_upto > $2 OR run_id = $4 OR message_id = $5 ORDER BY seq"""
-    return await session.fetch(sql, thread_id, tokens_from, limit, run_id, input_message_id)
+    return await database.fetch("SELECT * FROM thread_history($1, $2, $3, $4, $5, $6)", account_id, thread_id, tokens_from, limit, run_id, input_message_id)
 
 
 # The journal ----------------------------------------------------------------------------------------------------------
 
-_LOAD = """
-    SELECT r.run_id, r.account_id, r.thread_id, r.agent_id, r.version_id, v.number AS version, r.status, r.model, r.input_message_id, r.retry_of,
-           r.stop_requested_at, r.problem, r.steps, r.losses, r.epoch, r.input_tokens, r.output_tokens, r.cached_tokens, r.cost_micro_usd,
-           r.cost_known, r.created_at, r.started_at, r.finished_at, r.journal_version,
-           extract(epoch FROM clock_timestamp() - r.started_at - r.waited)::float8 AS worked_seconds,
-           v.config, t.number AS thread_number, t.title, t.tokens AS thread_tokens, m.seq AS input_seq, ac.default_model,
-           (SELECT jsonb_object_agg(provider, jsonb_build_object('sealed', encode(sealed, 'base64'), 'base_url', base_url)) FROM credentials) AS credentials,
-           (SELECT jsonb_object_agg(p.model, jsonb_build_array(input_price, output_price, cached_price)) FROM model_prices p) AS prices,
-           (SELECT jsonb_agg(jsonb_build_object('action', action, 'pattern', pattern, 'decision', decision))
-              FROM permission_rules pr WHERE pr.agent_id = r.agent_id) AS rules
-    FROM runs r JOIN agent_versions v USING (version_id) JOIN threads t USING (thread_id) JOIN accounts ac ON ac.account_id = r.account_id
-         JOIN messages m ON m.message_id = r.input_message_id
-    WHERE r.run_id = $1"""
-
-
-async def load_run(session: Session, run_id: UUID) -> Row | None:
+async def load_run(database: Database, account_id: UUID, run_id: UUID) -> Row | None:
     """A run with all that running it needs: version, thread, credentials (sealed), prices, rules."""
-    return await session.row(_LOAD, run_id)
+    return await database.lookup("SELECT * FROM load_run($1, $2)", account_id, run_id)
 
 
 async def begin_turn(session: Session, run_id: UUID, epoch: int, message_id: UUID) -> Row | None:
@@ -171,38 +153,9 @@ async def approvals_of_run(session: Session, run_id: UUID) -> list[Row]:
     return await session.fetch(sql, run_id)
 
 
-_SAVE_ANSWER = """
-    WITH own AS (
-        UPDATE runs SET steps = steps + 1, input_tokens = input_tokens + $3, output_tokens = output_tokens + $4, cached_tokens = cached_tokens + $5,
-            cost_micro_usd = cost_micro_usd + coalesce($6::bigint, 0), cost_known = cost_known AND $6::bigint IS NOT NULL,
-            status = coalesce($7, status), problem = $8::jsonb, finished_at = CASE WHEN $7::text IS NULL THEN NULL ELSE clock_timestamp() END,
-            lease_owner = CASE WHEN $7::text IS NULL THEN lease_owner END, lease_until = CASE WHEN $7::text IS NULL THEN lease_until END
-        WHERE run_id = $1 AND epoch = $2 AND status = 'running' RETURNING thread_id, account_id, discarded
-    ), place AS (
-        UPDATE threads t SET last_seq = last_seq + 1, tokens = t.tokens + CASE WHEN own.discarded THEN 0 ELSE $9::int END, updated_at = clock_timestamp() FROM own
-        WHERE t.thread_id = own.thread_id RETURNING t.last_seq, t.tokens, t.title
-    ), answer AS (
-        INSERT INTO messages (message_id, thread_id, account_id, run_id, parent_id, seq, role, content, reasoning, tool_calls, status, receipt, tokens, tokens_upto,
-                              discarded)
-        SELECT $10, own.thread_id, own.account_id, $1, $11, place.last_seq, 'assistant', $12, $13, $14::jsonb, $15, $16::jsonb, $9, place.tokens,
-               own.discarded
-        FROM own, place RETURNING message_id, seq, created_at
-    ), journal AS (
-        INSERT INTO run_steps (step_id, run_id, account_id, number, kind, name, call_id, message_id, effect, status, request_hash, idempotency_key, epoch,
-                               usage, cost_micro_usd, detail, started_at, finished_at)
-        SELECT s.step_id, $1, own.account_id, s.number, s.kind, s.name, s.call_id, $10, s.effect, s.status, decode(s.request_hash, 'hex'), s.idempotency_key, $2,
-               s.usage, s.cost_micro_usd, s.detail, s.started_at, s.finished_at
-        FROM own, jsonb_to_recordset($17::jsonb) AS s(step_id uuid, number int, kind text, name text, call_id text, effect text, status text,
-             request_hash text, idempotency_key text, usage jsonb, cost_micro_usd bigint, detail jsonb, started_at timestamptz, finished_at timestamptz)
-    )
-    SELECT message_id, seq, created_at, CASE WHEN $7::text IS NOT NULL THEN
-        (SELECT q.run_id FROM runs q, own WHERE q.thread_id = own.thread_id AND q.status = 'queued' ORDER BY q.created_at, q.run_id LIMIT 1) END AS next_run,
-        (SELECT title FROM place) AS title
-    FROM answer"""
-
-
 async def save_answer(
-    session: Session,
+    database: Database,
+    account_id: UUID,
     run_id: UUID,
     epoch: int,
     *,
@@ -212,13 +165,16 @@ async def save_answer(
     problem: dict[str, Any] | None,
     message: dict[str, Any],
     steps: Sequence[dict[str, Any]],
+    approvals: Sequence[dict[str, Any]],
 ) -> Row | None:
-    """One statement: the assistant's message, the journal's new lines, the run's totals and, with `end`, the run's end.
+    """In one transaction: the assistant's message, the journal's new lines, the approvals that wait for a person, the run's totals and, with `end`,
+    the run's end.
 
     Returns seq and time of the message; None when the lease is lost.
     """
-    return await session.row(
-        _SAVE_ANSWER,
+    return await database.lookup(
+        "SELECT * FROM save_answer($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)",
+        account_id,
         run_id,
         epoch,
         *tokens_used,
@@ -234,37 +190,13 @@ async def save_answer(
         message["status"],
         message["receipt"],
         list(steps),
+        list(approvals) or None,
     )
 
 
-_SAVE_RESULTS = """
-    WITH own AS (
-        SELECT thread_id, account_id, discarded FROM runs WHERE run_id = $1 AND epoch = $2 AND status = 'running' FOR UPDATE
-    ), rows AS (
-        SELECT m.*, row_number() OVER (ORDER BY m.n) AS place, sum(m.tokens) OVER (ORDER BY m.n) AS upto
-        FROM jsonb_to_recordset($3::jsonb) AS m(n int, message_id uuid, parent_id uuid, tool_call_id text, tool_name text, content text, status text,
-             receipt jsonb, tokens int, step text, started_at timestamptz)
-    ), new AS (
-        SELECT (SELECT count(*) FROM rows) AS places, CASE WHEN own.discarded THEN 0 ELSE (SELECT coalesce(sum(tokens), 0) FROM rows) END AS tokens FROM own
-    ), place AS (
-        UPDATE threads t SET last_seq = last_seq + new.places, tokens = t.tokens + new.tokens, updated_at = clock_timestamp()
-        FROM own, new WHERE t.thread_id = own.thread_id RETURNING t.last_seq - new.places AS seq0, t.tokens - new.tokens AS tokens0
-    ), results AS (
-        INSERT INTO messages (message_id, thread_id, account_id, run_id, parent_id, seq, role, content, tool_call_id, tool_name, status, receipt, tokens, tokens_upto,
-                              discarded)
-        SELECT rows.message_id, own.thread_id, own.account_id, $1, rows.parent_id, place.seq0 + rows.place, 'tool', rows.content, rows.tool_call_id, rows.tool_name,
-               rows.status, rows.receipt, rows.tokens, place.tokens0 + rows.upto, own.discarded
-        FROM own, place, rows RETURNING message_id, seq, created_at
-    ), journal AS (
-        UPDATE run_steps s SET status = rows.step, started_at = coalesce(s.started_at, rows.started_at), finished_at = clock_timestamp(), message_id = rows.message_id
-        FROM rows, own WHERE s.run_id = $1 AND s.call_id = rows.tool_call_id AND s.kind = 'tool_call'
-    )
-    SELECT message_id, seq, created_at FROM results"""
-
-
-async def save_results(session: Session, run_id: UUID, epoch: int, results: Sequence[dict[str, Any]]) -> list[Row]:
-    """One statement: tool results as messages, in order, and their lines of the journal. Empty when the lease is lost."""
-    return await session.fetch(_SAVE_RESULTS, run_id, epoch, list(results))
+async def save_results(on: Database | Session, account_id: UUID, run_id: UUID, epoch: int, results: Sequence[dict[str, Any]]) -> list[Row]:
+    """In one transaction: tool results as messages, in order, and their lines of the journal. Empty when the lease is lost."""
+    return await on.fetch("SELECT * FROM save_results($1, $2, $3, $4)", account_id, run_id, epoch, list(results))
 
 
 async def save_intent(session: Session, run_id: UUID, epoch: int, call_id: str, act_hash: str) -> bool:
@@ -275,22 +207,6 @@ async def save_intent(session: Session, run_id: UUID, epoch: int, call_id: str, 
         UPDATE run_steps SET status = 'started', started_at = clock_timestamp(), epoch = $2, attempts = attempts + (status = 'started')::int
         FROM own WHERE run_id = $1 AND call_id = $3 AND kind = 'tool_call'"""
     return await session.execute(sql, run_id, epoch, call_id, act_hash) == 1
-
-
-async def request_approvals(session: Session, rows: Sequence[dict[str, Any]]) -> None:
-    """Insert approvals that wait for a person."""
-    sql = """
-        INSERT INTO approvals (approval_id, account_id, run_id, thread_id, agent_id, call_id, action, arguments, act_hash, reason, pattern, status, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8::jsonb, $9, $10, $11::jsonb, 'pending', clock_timestamp() + make_interval(secs => $12))
-        ON CONFLICT (run_id, call_id) DO NOTHING"""
-    await session.many(
-        sql,
-        [
-            (r["approval_id"], session.account_id, r["run_id"], r["thread_id"], r["agent_id"], r["call_id"], r["action"], r["arguments"], r["act_hash"],
-             r["reason"], r["pattern"], r["expires_in"])
-            for r in rows
-        ],
-    )  # fmt: skip
 
 
 async def expire_approvals(session: Session, run_id: UUID) -> None:

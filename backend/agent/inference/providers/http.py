@@ -6,7 +6,7 @@ import email.utils
 import math
 import re
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from datetime import UTC
 from typing import Any
 
@@ -41,6 +41,8 @@ _MAX_DETAIL = 500
 _REFUSAL_SECONDS = 5.0  # for the words of an error, whose status is known already
 # After the last event of an answer: how long to wait for the end of the HTTP body, so that the connection can be used again.
 _DRAIN_SECONDS = 0.02
+# How seldom streams are read: 0.25 ms for each that is open, which is what reading it costs, within these bounds (seconds).
+_BEAT_SECONDS_PER_STREAM, _SHORTEST_BEAT, _LONGEST_BEAT = 0.000_15, 0.01, 0.12
 
 # How vendors say that a conversation is too long. OpenAI, Azure, vLLM, llama.cpp, LM Studio, Groq, Anthropic, Google, Ollama.
 _OVERFLOW = re.compile(
@@ -77,6 +79,75 @@ class Timeouts(Struct, frozen=True):
 DEFAULT_TIMEOUTS = Timeouts()
 
 
+class Beat:
+    """How often the streams of a process are read. A wake-up costs as much as a dozen tokens, so with hundreds of streams each is read only
+    now and then, the longer the more there are, some of them together at each tick. With a few each word is read at once.
+    """
+
+    def __init__(self) -> None:
+        self.streams = 0
+        self._ticks: dict[int, asyncio.Event] = {}
+
+    async def wait(self, read_at: float) -> None:
+        """Return when a stream that was read at this time of the loop's clock is to be read again."""
+        seconds = min(_LONGEST_BEAT, self.streams * _BEAT_SECONDS_PER_STREAM)
+        if seconds < _SHORTEST_BEAT:
+            return
+        loop = asyncio.get_running_loop()
+        tick = math.ceil((read_at + seconds) / _SHORTEST_BEAT)
+        if tick * _SHORTEST_BEAT <= loop.time():
+            return
+        struck = self._ticks.get(tick)
+        if struck is None:
+            struck = self._ticks[tick] = asyncio.Event()
+            loop.call_at(tick * _SHORTEST_BEAT, self._strike, tick)
+        await struck.wait()
+
+    def _strike(self, tick: int) -> None:
+        self._ticks.pop(tick).set()
+
+
+class Incoming:
+    """The body of an answer as it comes, until a moment that may be put off without cost."""
+
+    def __init__(self, wire: "Wire", response: aiohttp.ClientResponse, until: float, seconds: float) -> None:
+        self._wire = wire
+        self._content = response.content
+        self._loop = asyncio.get_running_loop()
+        self._until, self._seconds = until, seconds
+        self._timer = self._loop.call_at(until, self._look)
+        self._read_at: float | None = None
+
+    def wait(self, seconds: float) -> None:
+        """From now on wait for so long."""
+        self._until, self._seconds = self._loop.time() + seconds, seconds
+        if self._until < self._timer.when():
+            self._timer.cancel()
+            self._timer = self._loop.call_at(self._until, self._look)
+
+    async def read(self) -> bytes:
+        """All bytes that are there, waiting for some; empty at the end of the body. Raises `ModelError`."""
+        try:
+            if self._read_at is not None:
+                await self._wire.beat.wait(self._read_at)
+            data = await self._content.readany()
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise self._wire.translation(error, "answer", self._seconds) from error
+        self._read_at = self._loop.time()
+        return data
+
+    def close(self) -> None:
+        """Nothing more is waited for."""
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        """The timer is not moved with each event: it looks, when it fires, whether the wait was put off since."""
+        if self._loop.time() < self._until:
+            self._timer = self._loop.call_at(self._until, self._look)
+        else:
+            self._content.set_exception(TimeoutError())
+
+
 def open_session(private_targets: frozenset[str]) -> aiohttp.ClientSession:
     """The session for all model calls of a process: behind the guard, with room for as many streams as there are runs."""
     connector = GuardedConnector(private_targets, limit=0)
@@ -94,6 +165,7 @@ class Wire:
         base_url: str,
         headers: Mapping[str, str],
         timeouts: Timeouts,
+        beat: Beat | None = None,
         secret: str | None = None,
     ) -> None:
         """Raises `BadModelRequest` when the address is none."""
@@ -104,6 +176,7 @@ class Wire:
         self.provider = provider
         self.base_url = base_url.rstrip("/")
         self.timeouts = timeouts
+        self.beat = beat or Beat()
         self._session = session
         self._headers = dict(headers)
         self._secret = secret
@@ -126,7 +199,7 @@ class Wire:
                     allow_redirects=False,
                 )
         except (TimeoutError, aiohttp.ClientError, OSError, EgressRefused) as error:
-            raise self._translation(error, "answer", self.timeouts.first_byte) from error
+            raise self.translation(error, "answer", self.timeouts.first_byte) from error
         try:
             if response.status != 200:
                 raise await self._refusal(response)
@@ -135,16 +208,16 @@ class Wire:
         finally:
             response.close()
 
-    async def read(self, response: aiohttp.ClientResponse, until: float, waits: float, what: str) -> bytes:
-        """All bytes that are there, waiting for some until the loop's clock says `until`; empty at the end of the body.
-
-        `waits` (seconds) and `what` word the error.
-        """
+    @contextlib.contextmanager
+    def incoming(self, response: aiohttp.ClientResponse, until: float, seconds: float) -> Iterator[Incoming]:
+        """The body, whose first event must be here when the loop's clock says `until`; `seconds` words the error."""
+        incoming = Incoming(self, response, until, seconds)
+        self.beat.streams += 1
         try:
-            async with asyncio.timeout_at(until):
-                return await response.content.readany()
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            raise self._translation(error, what, waits) from error
+            yield incoming
+        finally:
+            self.beat.streams -= 1
+            incoming.close()
 
     async def drain(self, response: aiohttp.ClientResponse) -> None:
         """Wait a moment for the end of the body. Whatever goes wrong here concerns only the connection's second use."""
@@ -164,11 +237,12 @@ class Wire:
         size = 0
         waits = self.timeouts.first_byte if seconds is None else seconds
         until = asyncio.get_running_loop().time() + waits
-        while data := await self.read(response, until, waits, "answer"):
-            parts.append(data)
-            size += len(data)
-            if size > limit:
-                raise self.failed(f"The answer is longer than {limit} bytes.")
+        with self.incoming(response, until, waits) as incoming:
+            while data := await incoming.read():
+                parts.append(data)
+                size += len(data)
+                if size > limit:
+                    raise self.failed(f"The answer is longer than {limit} bytes.")
         return b"".join(parts)
 
     def failed(self, detail: str) -> UpstreamFailed:
@@ -210,7 +284,7 @@ class Wire:
             message = f"There is nothing at {response.url.path} ({self.base_url}); check the base URL."
         return self.failure(status, code, message, retry_after(response.headers))
 
-    def _translation(self, error: Exception, what: str, seconds: float) -> ModelError:
+    def translation(self, error: Exception, what: str, seconds: float) -> ModelError:
         """What aiohttp and the clock raise, as `UpstreamTimeout`, `UpstreamFailed` or `BadModelRequest`."""
         match error:
             case aiohttp.ConnectionTimeoutError():

@@ -24,7 +24,7 @@ from backend.agent.inference.base import (
     Usage,
 )
 from backend.agent.inference.errors import ModelError
-from backend.agent.inference.providers.http import DEFAULT_TIMEOUTS, Timeouts, Wire
+from backend.agent.inference.providers.http import DEFAULT_TIMEOUTS, Beat, Timeouts, Wire
 from backend.agent.inference.providers.openai import new_call_id, sound_arguments
 from backend.agent.inference.tokens import estimate_usage
 
@@ -147,10 +147,11 @@ class Ollama:
         *,
         base_url: str,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        beat: Beat | None = None,
         context_tokens: int = DEFAULT_CONTEXT_TOKENS,
     ) -> None:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
-        self._wire = Wire(session, provider=self.name, base_url=base_url, headers=headers, timeouts=timeouts)
+        self._wire = Wire(session, provider=self.name, base_url=base_url, headers=headers, timeouts=timeouts, beat=beat)
         self._context_tokens = context_tokens
         self._shown: dict[str, _Shown] = {}  # by digest: what a model is does not change
 
@@ -160,25 +161,26 @@ class Ollama:
         answer = _Answer(wire, request)
         rest: list[bytes] = []
         held = 0
-        waits, until = wire.timeouts.first_byte, clock() + wire.timeouts.first_byte
+        asked = clock()
         async with wire.call("POST", "/api/chat", self._body(request)) as response:
-            while not answer.done:
-                data = await wire.read(response, until, waits, "answer")
-                lines = data.split(b"\n") if data else [b"", b""]
-                if len(lines) > 1:
-                    lines[0] = b"".join(rest) + lines[0]
-                    rest, held = [], 0
-                rest.append(lines.pop())
-                held += len(rest[-1])
-                if held > _MAX_LINE_BYTES:
-                    raise wire.failed("ollama sent a line of more than 16 MB.")
-                for line in lines:
-                    answer.feed(line)
-                for delta in answer.take():
-                    yield delta
-                if not data:
-                    break
-                waits, until = wire.timeouts.idle, clock() + wire.timeouts.idle
+            with wire.incoming(response, asked + wire.timeouts.first_byte, wire.timeouts.first_byte) as incoming:
+                while not answer.done:
+                    data = await incoming.read()
+                    lines = data.split(b"\n") if data else [b"", b""]
+                    if len(lines) > 1:
+                        lines[0] = b"".join(rest) + lines[0]
+                        rest, held = [], 0
+                    rest.append(lines.pop())
+                    held += len(rest[-1])
+                    if held > _MAX_LINE_BYTES:
+                        raise wire.failed("ollama sent a line of more than 16 MB.")
+                    for line in lines:
+                        answer.feed(line)
+                    for delta in answer.take():
+                        yield delta
+                    if not data:
+                        break
+                    incoming.wait(wire.timeouts.idle)
             await wire.drain(response)
             completed = answer.completed()
         yield completed

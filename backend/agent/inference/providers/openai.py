@@ -34,7 +34,7 @@ from backend.agent.inference.base import (
 )
 from backend.agent.inference.catalogue import Vendor, known
 from backend.agent.inference.errors import ModelError
-from backend.agent.inference.providers.http import DEFAULT_TIMEOUTS, ErrorBody, Timeouts, Wire
+from backend.agent.inference.providers.http import DEFAULT_TIMEOUTS, Beat, ErrorBody, Timeouts, Wire
 from backend.agent.inference.providers.sse import MAX_EVENT_BYTES, EventReader, TooLong
 from backend.agent.inference.tokens import estimate_usage
 
@@ -431,6 +431,7 @@ class OpenAICompatible:
         base_url: str,
         api_key: str | None = None,
         timeouts: Timeouts = DEFAULT_TIMEOUTS,
+        beat: Beat | None = None,
     ) -> None:
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         if api_key:
@@ -442,6 +443,7 @@ class OpenAICompatible:
             base_url=base_url,
             headers=headers,
             timeouts=timeouts,
+            beat=beat,
             secret=api_key,
         )
 
@@ -480,29 +482,31 @@ class OpenAICompatible:
     async def _deltas(
         self, response: aiohttp.ClientResponse, answer: Answer, asked: float
     ) -> AsyncGenerator[ModelEvent, None]:
-        wire, reader, clock = self._wire, EventReader(), asyncio.get_running_loop().time
-        waits, until = wire.timeouts.first_byte, asked + wire.timeouts.first_byte
-        while not answer.done:
-            try:
-                data = await wire.read(response, until, waits, "answer")
-            except ModelError:
-                if answer.finished:
-                    return  # the answer is whole, only its end is missing
-                raise
-            try:
-                events = reader.feed(data) if data else reader.end()
-            except TooLong as error:
-                raise wire.failed(f"{wire.provider} sent an event of more than 16 MB.") from error
-            for event in events:
-                answer.feed(event)
-            for delta in answer.take():
-                yield delta
-            if not data:
-                return
-            if answer.finished:
-                until = min(until, clock() + _TAIL_SECONDS)
-            elif events:  # comments that keep the connection alive do not count
-                waits, until = wire.timeouts.idle, clock() + wire.timeouts.idle
+        wire, reader = self._wire, EventReader()
+        with wire.incoming(response, asked + wire.timeouts.first_byte, wire.timeouts.first_byte) as incoming:
+            while not answer.done:
+                try:
+                    data = await incoming.read()
+                except ModelError:
+                    if answer.finished:
+                        return  # the answer is whole, only its end is missing
+                    raise
+                try:
+                    events = reader.feed(data) if data else reader.end()
+                except TooLong as error:
+                    raise wire.failed(f"{wire.provider} sent an event of more than 16 MB.") from error
+                was_finished = answer.finished
+                for event in events:
+                    answer.feed(event)
+                for delta in answer.take():
+                    yield delta
+                if not data:
+                    return
+                if not answer.finished:
+                    if events:  # comments that keep the connection alive do not count
+                        incoming.wait(wire.timeouts.idle)
+                elif not was_finished:
+                    incoming.wait(min(wire.timeouts.idle, _TAIL_SECONDS))
 
     async def models(self) -> list[ModelInfo]:
         """The models that chat, as the server lists them. Raises `ModelError`."""
