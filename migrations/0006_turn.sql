@@ -31,7 +31,8 @@ BEGIN
         WHERE r.run_id = p_run;
 END $$;
 
--- The newest messages of a thread that lie above a place in its running token count; of one run and its question all.
+-- The newest messages of a thread that lie above a place in its running token count; of one run and its question all. Other runs' reasoning and
+-- receipts are left out: no model is sent them.
 CREATE FUNCTION thread_history(p_account uuid, p_thread uuid, p_tokens_from bigint, p_limit integer, p_run uuid, p_question uuid)
     RETURNS TABLE (message_id uuid, thread_id uuid, run_id uuid, parent_id uuid, seq integer, role text, content text, reasoning text, tool_calls jsonb,
                    tool_call_id text, tool_name text, status text, receipt jsonb, created_at timestamptz, tokens integer, tokens_upto bigint)
@@ -41,8 +42,8 @@ BEGIN
     PERFORM act_for(p_account);
     RETURN QUERY
         SELECT * FROM (
-            SELECT m.message_id, m.thread_id, m.run_id, m.parent_id, m.seq, m.role::text, m.content, m.reasoning, m.tool_calls, m.tool_call_id,
-                   m.tool_name, m.status, m.receipt, m.created_at, m.tokens, m.tokens_upto
+            SELECT m.message_id, m.thread_id, m.run_id, m.parent_id, m.seq, m.role::text, m.content, CASE WHEN m.run_id = p_run THEN m.reasoning ELSE '' END, m.tool_calls,
+                   m.tool_call_id, m.tool_name, m.status, CASE WHEN m.run_id = p_run THEN m.receipt END, m.created_at, m.tokens, m.tokens_upto
             FROM messages m WHERE m.thread_id = p_thread AND NOT m.discarded AND m.seq IS NOT NULL ORDER BY m.seq DESC LIMIT p_limit) newest
         WHERE newest.tokens_upto > p_tokens_from OR newest.run_id = p_run OR newest.message_id = p_question ORDER BY newest.seq;
 END $$;

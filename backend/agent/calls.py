@@ -6,7 +6,7 @@ its class is `once`.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import uuid5
 
@@ -221,7 +221,7 @@ class Calls:
         return Result(planned.call.id, planned.call.name, result, took_ms)
 
 
-def results_of(rows: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+def results_of(rows: Sequence[Mapping[str, Any]]) -> list[tuple[dict[str, Any], Mapping[str, Any]]]:
     """Calls with their results, in the order of the results."""
     calls = {call["id"]: call for row in rows if row["role"] == "assistant" for call in row["tool_calls"] or ()}
     return [(calls[row["tool_call_id"]], row) for row in rows if row["role"] == "tool" and row["tool_call_id"] in calls]

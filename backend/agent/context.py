@@ -79,12 +79,13 @@ def build_context(
     system_tokens = _estimate(system)
     turns = _turns(history)
     kept = _fit(turns, limit - system_tokens - tool_tokens)
-    dropped = len(history) - sum(len(turn) for turn in kept)
+    rows = [row for turn in kept for row in turn]
+    dropped = len(history) - len(rows)
     messages = [ChatMessage(role="system", content=system)]
     if dropped or dropped_before:
         messages.append(ChatMessage(role="user", content="[Earlier messages of this conversation are left out to save room. Ask if you need them.]"))
-    messages += [_message(row) for turn in kept for row in turn]
-    parts = {"system": system_tokens, "tools": tool_tokens, "messages": sum(_size(turn) for turn in kept)}
+    messages += [_message(row) for row in rows]
+    parts = {"system": system_tokens, "tools": tool_tokens, "messages": _size(rows)}
     return Context(messages, parts, limit, dropped)
 
 
@@ -111,7 +112,8 @@ def _turns(history: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]
                 open_calls.discard(row["tool_call_id"])
             continue
         _close(turns, open_calls)
-        open_calls = {call["id"] for call in row["tool_calls"] or ()}
+        if calls := row["tool_calls"]:
+            open_calls = {call["id"] for call in calls}
         if row["role"] == "assistant" and not row["content"] and not open_calls:
             continue
         turns.append([row])
@@ -120,9 +122,9 @@ def _turns(history: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]
 
 
 def _close(turns: list[list[Mapping[str, Any]]], open_calls: set[str]) -> None:
-    if open_calls and turns:
+    if open_calls:
         turns.pop()
-    open_calls.clear()
+        open_calls.clear()
 
 
 def _fit(turns: list[list[Mapping[str, Any]]], budget: int) -> list[list[Mapping[str, Any]]]:
@@ -130,6 +132,8 @@ def _fit(turns: list[list[Mapping[str, Any]]], budget: int) -> list[list[Mapping
     needed = next((n for n in range(len(turns) - 1, -1, -1) if turns[n][0]["role"] == "user"), 0)
     if sum(_size(turn) for turn in turns[needed:]) > budget:
         return _squeezed(turns[needed:], budget)
+    if _end(turns) <= budget:
+        return turns
     begins, end = _places(turns)
     cut = tokens_from(end, budget)
     first = next((n for n in range(needed) if begins[n] >= cut), needed)
@@ -148,6 +152,17 @@ def _squeezed(turns: list[list[Mapping[str, Any]]], budget: int) -> list[list[Ma
     if room < 0 or (rest and not kept):
         raise ContextTooSmall(f"The newest turn needs about {sum(_size(t) for t in turns):,} tokens and {max(budget, 0):,} are free.")
     return [question, *kept]
+
+
+def _end(turns: Sequence[Sequence[Mapping[str, Any]]]) -> int:
+    """Where the last turn ends in the thread's running token count, looked at from behind."""
+    after = 0
+    for turn in reversed(turns):
+        for row in reversed(turn):
+            if "tokens_upto" in row:
+                return int(row["tokens_upto"]) + after
+            after += row["tokens"]
+    return after
 
 
 def _places(turns: Sequence[Sequence[Mapping[str, Any]]]) -> tuple[list[int], int]:
@@ -172,9 +187,10 @@ def _name(name: str) -> str:
 def _message(row: Mapping[str, Any]) -> ChatMessage:
     match row["role"]:
         case "assistant":
-            calls = tuple(ToolCall(call["id"], _name(call["name"]), call["arguments"]) for call in row["tool_calls"] or ())
-            text = row["content"] + (" [the answer was broken off here]" if row["status"] == "partial" else "")
-            return ChatMessage(role="assistant", content=text, tool_calls=calls)
+            text = row["content"] if row["status"] != "partial" else f"{row['content']} [the answer was broken off here]"
+            if not (calls := row["tool_calls"]):
+                return ChatMessage("assistant", text)
+            return ChatMessage("assistant", text, tuple(ToolCall(call["id"], _name(call["name"]), call["arguments"]) for call in calls))
         case "tool":
             content = fenced(row["message_id"], _name(row["tool_name"] or ""), row["content"])
             status = "" if row["status"] == "ok" else f"[{row['status']}] "

@@ -44,7 +44,7 @@ class Turn:
         thread_manager: ThreadManager,
         stream: RunStream,
         interrupts: Interrupts,
-        history: list[dict[str, Any]],
+        history: list[Mapping[str, Any]],
         steps: Sequence[Mapping[str, Any]] = (),
         approvals: Sequence[Mapping[str, Any]] = (),
     ) -> None:
@@ -74,7 +74,7 @@ class Turn:
         """Show an event."""
         self.stream.emit(event(type, **members))
 
-    def mine(self) -> list[dict[str, Any]]:
+    def mine(self) -> list[Mapping[str, Any]]:
         """Messages that this run wrote."""
         return [row for row in self.history if row["run_id"] == self.run_id]
 

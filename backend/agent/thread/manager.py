@@ -31,7 +31,7 @@ class ThreadManager:
         self.next_run: UUID | None = None  # that waits for this one's end
         self.title = ""  # of the thread, as it was at the run's end
 
-    async def load(self, history_from: Callable[[Mapping[str, Any]], int]) -> tuple[Mapping[str, Any], list[dict[str, Any]]]:
+    async def load(self, history_from: Callable[[Mapping[str, Any]], int]) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
         """The run with all that running it needs, and the thread's newest messages, oldest first: from where `history_from` says, and of this run all.
 
         A message that waited for its turn gets its place in the thread.
@@ -52,7 +52,7 @@ class ThreadManager:
         rows = await self._until_written(
             lambda _: repository.history(self._database, self._account_id, self.thread_id, since, _WINDOW_ROWS, self.run_id, loaded["input_message_id"])
         )
-        return loaded, [dict(row) for row in rows]
+        return loaded, list(rows)
 
     async def _resume(self, session: Session, again: bool) -> None:
         await repository.resume_waiting(session, self.run_id)

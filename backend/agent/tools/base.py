@@ -106,9 +106,14 @@ class Tool:
                 continue
             model, schema = _schema(method)
             found.append(
-                Action(name, inspect.cleandoc(method.__doc__ or ""), declared.effect, model, getattr(self, name), declared.approval, declared.timeout, schema)
+                Action(name, _description(method), declared.effect, model, getattr(self, name), declared.approval, declared.timeout, schema)
             )
         return found
+
+
+@functools.cache
+def _description(method: Handler) -> str:
+    return inspect.cleandoc(method.__doc__ or "")
 
 
 @functools.cache

@@ -94,6 +94,8 @@ def sound_arguments(arguments: str) -> str:
 
 
 def _sent(message: ChatMessage) -> _SentMessage:
+    if not message.tool_calls:
+        return _SentMessage(message.role, message.content, (), message.tool_call_id)
     calls = tuple(
         _SentCall(id=call.id, function=_Function(call.name, sound_arguments(call.arguments)))
         for call in message.tool_calls
