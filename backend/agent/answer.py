@@ -10,7 +10,15 @@ from uuid import UUID
 
 from backend.agent.calls import Calls
 from backend.agent.context import Context, ContextTooSmall, build_context, window
-from backend.agent.inference.base import Completed, ReasoningDelta, TextDelta, ToolCall, ToolCallDelta, Usage
+from backend.agent.inference.base import (
+    ChatMessage,
+    Completed,
+    ReasoningDelta,
+    TextDelta,
+    ToolCall,
+    ToolCallDelta,
+    Usage,
+)
 from backend.agent.inference.errors import ContextOverflow, ModelError
 from backend.agent.inference.pricing import cost_micro_usd
 from backend.agent.inference.registry import Model
@@ -68,6 +76,7 @@ class Asker:
         self._get_model = get_model
         self._first_token_ms: int | None = None
         self._sent = 0  # estimated tokens of the call that is under way
+        self._known: dict[UUID, ChatMessage] = {}
         self._detail: dict[str, Any] = {}  # what the journal keeps of the call that is under way
 
     async def answer(self) -> Completed:
@@ -176,7 +185,7 @@ class Asker:
         if most is not None:
             limit = min(limit, most)
         try:
-            context = build_context(turn.config, turn.history, self._calls.spec_tokens, limit=limit, dropped_before=turn.dropped_before)
+            context = build_context(turn.config, turn.history, self._calls.spec_tokens, limit=limit, dropped_before=turn.dropped_before, known=self._known)
         except ContextTooSmall as error:
             raise ConversationTooLong(str(error)) from None
         self._check_cost(model, context)
@@ -229,7 +238,7 @@ class Asker:
         return [ToolCall(self._call_id(n, call.id), storable(call.name), storable(call.arguments)) for n, call in enumerate(calls)]
 
     def _call_id(self, index: int, given: str) -> str:
-        known = (call["id"] for row in self._turn.history for call in row["tool_calls"] or ())
+        known = (call["id"] for row in self._turn.history if row["tool_calls"] for call in row["tool_calls"])
         if _CALL_ID.fullmatch(given) and given not in known:
             return given
         return f"call_{self._turn.run_id.hex[-10:]}_{self._turn.steps + 1}_{index}"

@@ -68,13 +68,20 @@ def history_from(config: AgentConfig, thread_tokens: int, context_tokens: int | 
 
 
 def build_context(
-    config: AgentConfig, history: Sequence[Mapping[str, Any]], tool_tokens: int, *, limit: int, dropped_before: bool = False
+    config: AgentConfig,
+    history: Sequence[Mapping[str, Any]],
+    tool_tokens: int,
+    *,
+    limit: int,
+    dropped_before: bool = False,
+    known: dict[UUID, ChatMessage] | None = None,
 ) -> Context:
     """Prompt and history as messages, within `limit` estimated tokens, of which the tools' schemas take `tool_tokens`.
 
     `history` holds rows of messages, oldest first, and begins anywhere; what precedes the first whole turn is left out.
-    `ContextTooSmall` when the newest turn alone is larger.
+    `known` keeps messages that were made, for the next step of the same run. `ContextTooSmall` when the newest turn alone is larger.
     """
+    known = {} if known is None else known
     system = f"{config.system_prompt.strip()}\n{_RULES}".strip()
     system_tokens = _estimate(system)
     turns = _turns(history)
@@ -84,7 +91,7 @@ def build_context(
     messages = [ChatMessage(role="system", content=system)]
     if dropped or dropped_before:
         messages.append(ChatMessage(role="user", content="[Earlier messages of this conversation are left out to save room. Ask if you need them.]"))
-    messages += [_message(row) for row in rows]
+    messages += [known.get(row["message_id"]) or known.setdefault(row["message_id"], _message(row)) for row in rows]
     parts = {"system": system_tokens, "tools": tool_tokens, "messages": _size(rows)}
     return Context(messages, parts, limit, dropped)
 

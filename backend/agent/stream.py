@@ -130,8 +130,9 @@ class RunStream:
         if self._deltas and (self._deltas[0][0] != type or self._deltas[0][1] != members):
             self._settle()
         self._deltas.append((type, members, text))
-        self._writer.touch(self, urgent=self._first_words)
-        self._first_words = False
+        are_words = type != "tool.arguments_delta"
+        self._writer.touch(self, urgent=self._first_words and are_words)
+        self._first_words = self._first_words and not are_words
 
     def take(self) -> list[Frame]:
         """Everything pending, oldest first."""

@@ -6,6 +6,7 @@ network reads: what arrived together leaves together, as one delta.
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
 import secrets
 from collections.abc import AsyncGenerator, Sequence
@@ -38,6 +39,7 @@ from backend.agent.inference.providers.http import DEFAULT_TIMEOUTS, Beat, Error
 from backend.agent.inference.providers.sse import MAX_EVENT_BYTES, EventReader, TooLong
 from backend.agent.inference.tokens import estimate_usage
 
+_SHORT = 2_000  # characters of a message that is kept as JSON
 # After the answer's last word: how long (seconds) to wait for usage and `[DONE]`, which some servers never send.
 _TAIL_SECONDS = 3.0
 
@@ -73,7 +75,7 @@ class _StreamOptions(Struct, frozen=True):
 
 class _Body(Struct, frozen=True, omit_defaults=True):
     model: str
-    messages: list[_SentMessage]
+    messages: list[msgspec.Raw]
     stream: bool
     stream_options: _StreamOptions
     tools: list[_SentSpec] | None = None
@@ -93,9 +95,17 @@ def sound_arguments(arguments: str) -> str:
     return arguments
 
 
-def _sent(message: ChatMessage) -> _SentMessage:
-    if not message.tool_calls:
-        return _SentMessage(message.role, message.content, (), message.tool_call_id)
+def _sent(message: ChatMessage) -> msgspec.Raw:
+    """A message as JSON. Short ones are kept: every step of a run sends all messages again."""
+    return _kept(message) if len(message.content) < _SHORT else msgspec.Raw(_encode(_wire(message)))
+
+
+@functools.lru_cache(maxsize=2048)
+def _kept(message: ChatMessage) -> msgspec.Raw:
+    return msgspec.Raw(_encode(_wire(message)))
+
+
+def _wire(message: ChatMessage) -> _SentMessage:
     calls = tuple(
         _SentCall(id=call.id, function=_Function(call.name, sound_arguments(call.arguments)))
         for call in message.tool_calls
