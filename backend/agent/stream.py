@@ -32,6 +32,7 @@ _OPENS, _ENDS = 1, 2
 _HEADER = struct.Struct("!16sQIBI")  # run, generation, n, flags, length of the frame
 _OUTPUT_TAIL = 16_384
 _PATIENCE = 2.0  # seconds that a flush may take
+_TICK = 0.025  # seconds
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1  # seconds between two flushes: as long as a flush takes
 _MAX_UNREAD = 2_000  # frames kept for a slow watcher
 _MAX_ENTRIES = 4_000  # a generation longer than this is opened anew, which bounds the log
@@ -258,7 +259,7 @@ class StreamWriter:
         streams = [stream for stream in self._dirty.values() if stream.due <= now or self._closing]
         for stream in streams:
             del self._dirty[stream.run_id]
-            stream.due = now + self.window
+            stream.due = math.ceil((now + self.window) / _TICK) * _TICK  # so that a few runs share a flush
         self._due = min((stream.due for stream in self._dirty.values()), default=math.inf)
         asked: list[RunStream | None] = []  # who hears, by the answer of each command, that its log is gone
         publication: list[bytes] = []

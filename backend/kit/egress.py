@@ -6,6 +6,7 @@ checked. Private targets are let through only when an administrator named them, 
 """
 
 import asyncio
+import functools
 import ipaddress
 import re
 import socket
@@ -165,7 +166,11 @@ def target_of(host: str, port: int) -> Target:
 
 def parse_url(text: str | URL) -> URL:
     """An http or https address without tricks: no user names, no control characters, no backslashes. Raises UnsafeURL."""
-    raw = str(text)
+    return _parsed(str(text))
+
+
+@functools.lru_cache(maxsize=1024)  # of what is asked for again and again: models, above all
+def _parsed(raw: str) -> URL:
     if re.search(r"[\x00-\x20\x7f\\]", raw):
         raise UnsafeURL("an address holds no spaces, control characters or backslashes")
     try:

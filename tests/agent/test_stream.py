@@ -279,6 +279,40 @@ async def test_a_log_that_was_lost_is_written_anew_with_all_there_was(valkey: Re
     await writing
 
 
+async def test_a_run_is_written_at_most_once_in_a_window_but_its_first_words_and_its_end_at_once(valkey: Redis) -> None:
+    writer = StreamWriter(valkey, window=30.0)
+    quiet, talking = RunStream(writer, uuid4(), 1, state()), RunStream(writer, uuid4(), 1, state())
+    writing = asyncio.create_task(writer.run())
+
+    async def types(stream: RunStream) -> list[str]:
+        import orjson
+
+        return [orjson.loads(frame.data.split(b"data: ", 1)[1])["type"] for frame in await read_log(valkey, stream.run_id, NOTHING) or []]
+
+    async def there(stream: RunStream, expected: list[str]) -> None:
+        async with asyncio.timeout(5):
+            while await types(stream) != expected:
+                await asyncio.sleep(0.01)
+
+    talking.emit({"type": "message.started", "message_id": "m", "at": None})
+    talking.delta("tool.arguments_delta", "{", index=0, id="c", name="n")
+    talking.delta("message.delta", "first")
+    opening = ["stream.snapshot", "message.started", "tool.arguments_delta", "message.delta"]
+    await there(talking, opening)
+    for word in ("more", " and", " more"):
+        talking.delta("message.delta", word)
+        await asyncio.sleep(0.02)
+    quiet.emit({"type": "usage.updated"})
+    assert await types(talking) == opening
+    assert await types(quiet) == []
+    talking.emit({"type": "run.finished", "status": "completed", "problem": None}, ends=True)
+    await there(talking, [*opening, "message.delta", "run.finished"])
+    assert await types(quiet) == []
+    await flushed(writer)
+    await writing
+    assert await types(quiet) == ["stream.snapshot", "usage.updated"]
+
+
 @pytest.mark.parametrize(("text", "id"), [("65536-7", EventId(65536, 7)), ("", NOTHING), (None, NOTHING), ("7", NOTHING), ("-7-1", NOTHING), ("1-2-3", NOTHING)])
 def test_an_event_id_is_read_or_is_nothing(text: str | None, id: EventId) -> None:
     assert EventId.parse(text) == id

@@ -37,7 +37,7 @@ from backend.agent.inference.errors import (
     UpstreamFailed,
     UpstreamTimeout,
 )
-from backend.agent.inference.providers.http import Timeouts, Wire, open_session, retry_after
+from backend.agent.inference.providers.http import Beat, Timeouts, Wire, open_session, retry_after
 from backend.agent.inference.providers.openai import Answer, OpenAICompatible, micro_usd_per_million
 from backend.agent.inference.providers.sse import EventReader
 from tests.wire.openai_server import KEY, OpenAIServer, answer, chunk, events, streamed, usage
@@ -626,6 +626,26 @@ async def test_a_slow_answer_that_keeps_coming_is_not_silence(
     openai.play(Reply([*parts, events(chunk({}, finish="stop"))]))
     done = await completed(client(session, openai, timeouts=Timeouts(connect=1, first_byte=0.5, idle=0.5)))
     assert done.content == "01234567"
+
+
+async def test_many_streams_are_read_seldom_and_whole(
+    session: aiohttp.ClientSession, openai: OpenAIServer
+) -> None:
+    words, streams, beat = 40, 80, Beat()
+    parts = [part for n in range(words) for part in (events(chunk({"content": f"{n} "}), done=False), 0.005)]
+    openai.play(*[Reply([*parts, events(chunk({}, finish="stop"))]) for _ in range(streams)])
+    together = await asyncio.gather(*[all_of(client(session, openai, beat=beat)) for _ in range(streams)])
+    assert {events[-1].content for events in together if isinstance(events[-1], Completed)} == {
+        "".join(f"{n} " for n in range(words))
+    }
+    assert sum(len(events) - 1 for events in together) < words * streams / 2
+    assert beat.streams == 0
+
+
+async def test_a_few_streams_are_read_at_once(session: aiohttp.ClientSession, openai: OpenAIServer) -> None:
+    parts = [part for n in range(6) for part in (events(chunk({"content": f"{n} "}), done=False), 0.05)]
+    openai.play(Reply([*parts, events(chunk({}, finish="stop"))]))
+    assert len(await all_of(client(session, openai, beat=Beat()))) == 6 + 1
 
 
 async def test_leaving_the_stream_ends_the_call_upstream(
