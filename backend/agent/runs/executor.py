@@ -281,7 +281,7 @@ class RunExecutor:
     async def _turn(self, live: Live, claimed: Mapping[str, Any]) -> None:
         """Load a run, and run it from where its rows say it is."""
         threads = ThreadManager(claimed["thread_id"], self._database, claimed["account_id"], claimed["run_id"], claimed["epoch"])
-        run, history = await threads.load(lambda row: history_from(_config(row), row["thread_tokens"]))
+        run, history = await threads.load(lambda row: history_from(_config(row), row["thread_tokens"]), claimed)
         config = _config(run)
         get_model = self._resolver(run)
         steps, approvals = await threads.journal() if run["epoch"] > 1 else ([], [])

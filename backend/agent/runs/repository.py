@@ -155,8 +155,14 @@ async def newest_question(session: Session, thread_id: UUID) -> UUID | None:
 
 
 async def claim(database: Database, run_id: UUID, worker: str, lease: timedelta, account_bound: int) -> Row | None:
-    """Take the lease of a run that is due or orphaned; None when there is nothing to take."""
-    return await database.lookup("SELECT * FROM claim_run($1, $2, $3, $4)", run_id, worker, lease, account_bound)
+    """Take the lease of a run that is due or orphaned; None when there is nothing to take.
+
+    The row is what `load_run` gives of it; run, account, thread and epoch are there even when that gives nothing (of two columns with one name
+    the later one counts).
+    """
+    sql = """SELECT l.*, c.run_id, c.account_id, c.thread_id, c.epoch
+        FROM claim_run($1, $2, $3, $4) c LEFT JOIN LATERAL load_run(c.account_id, c.run_id) l ON true"""
+    return await database.lookup(sql, run_id, worker, lease, account_bound)
 
 
 async def due(session: Session, limit: int) -> list[UUID]:

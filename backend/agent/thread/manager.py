@@ -31,15 +31,18 @@ class ThreadManager:
         self.next_run: UUID | None = None  # that waits for this one's end
         self.title = ""  # of the thread, as it was at the run's end
 
-    async def load(self, history_from: Callable[[Mapping[str, Any]], int]) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+    async def load(
+        self, history_from: Callable[[Mapping[str, Any]], int], claimed: Mapping[str, Any] | None = None
+    ) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
         """The run with all that running it needs, and the thread's newest messages, oldest first: from where `history_from` says, and of this run all.
 
-        A message that waited for its turn gets its place in the thread.
+        `claimed` is the run as it was claimed, when that was a moment ago. A message that waited for its turn gets its place in the thread.
         """
-
         if self.epoch > 1:
             await self._patiently(self._resume)
-        run = await self._until_written(lambda _: repository.load_run(self._database, self._account_id, self.run_id))
+        run = claimed
+        if run is None or self.epoch > 1:
+            run = await self._until_written(lambda _: repository.load_run(self._database, self._account_id, self.run_id))
         if run is None or run["epoch"] != self.epoch:
             raise LeaseLost
         loaded = dict(run)
