@@ -1,7 +1,8 @@
-"""The doors: what a request carries becomes a `Caller`. Another way in (a JWT of another issuer) is another door in the list."""
+"""The doors: what a request carries becomes a `Caller`: an API key, an access token (ours or Supabase's), or a browser's session."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Annotated
+from typing import Annotated, Protocol
+from uuid import UUID
 
 from fastapi import Depends, Request
 
@@ -9,9 +10,10 @@ from backend.accounts import service
 from backend.accounts.service import Caller, Right
 from backend.kit.db import Session
 from backend.kit.http import Ground, OnGround
-from backend.kit.problems import Unauthorized
+from backend.kit.problems import InvalidRequest, Unauthorized
 
 SESSION_COOKIE = "vibe_session"
+ACCOUNT_HEADER = "X-Account-Id"
 
 # A door returns the caller, or None when what the request carries is not for it; it raises when it is, but is not valid.
 Door = Callable[[Ground, Request], Awaitable[Caller | None]]
@@ -29,6 +31,27 @@ async def _key_door(on: Ground, request: Request) -> Caller | None:
     return caller
 
 
+class TokenChecker(Protocol):
+    """Whoever knows whose an access token is: this product, or Supabase."""
+
+    async def caller(self, token: str, account_id: UUID | None) -> Caller:
+        """Who asks, in his own account or in the one that is named; raises `Unauthorized`, or `Forbidden` for a stranger's account."""
+
+
+async def token_door(on: Ground, request: Request) -> Caller | None:
+    """Who asks with an access token, in the account that `X-Account-Id` names, or else in his own."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or token.count(".") != 2:
+        return None
+    named = request.headers.get(ACCOUNT_HEADER)
+    try:
+        account_id = UUID(named) if named else None
+    except ValueError:
+        raise InvalidRequest(f"{ACCOUNT_HEADER} is not an account's id.") from None
+    checker: TokenChecker = request.app.state.token_checker
+    return await checker.caller(token.strip(), account_id)
+
+
 async def _session_door(on: Ground, request: Request) -> Caller | None:
     # A header that came too is not overruled by the cookie: whoever sends it skipped the check of the site.
     token = request.cookies.get(SESSION_COOKIE)
@@ -37,16 +60,24 @@ async def _session_door(on: Ground, request: Request) -> Caller | None:
     return await service.by_session(on.database, token)
 
 
-DOORS: tuple[Door, ...] = (_key_door, _session_door)
+DOORS: tuple[Door, ...] = (_key_door, token_door, _session_door)
 
 
-async def caller(request: Request, on: OnGround) -> Caller:
-    """Who is asking; `Unauthorized` when nobody known."""
+async def visitor(request: Request, on: OnGround) -> Caller | None:
+    """Who is asking, or None where strangers may ask too."""
     for door in DOORS:
         found = await door(on, request)
         if found is not None:
             return found
-    raise Unauthorized(headers={"WWW-Authenticate": "Bearer"})
+    return None
+
+
+async def caller(request: Request, on: OnGround) -> Caller:
+    """Who is asking; `Unauthorized` when nobody known."""
+    found = await visitor(request, on)
+    if found is None:
+        raise Unauthorized(headers={"WWW-Authenticate": "Bearer"})
+    return found
 
 
 def _with(right: Right) -> Callable[[Caller], Awaitable[Caller]]:
@@ -58,6 +89,7 @@ def _with(right: Right) -> Callable[[Caller], Awaitable[Caller]]:
     return check
 
 
+Visitor = Annotated[Caller | None, Depends(visitor)]
 Reader = Annotated[Caller, Depends(caller)]
 Editor = Annotated[Caller, Depends(_with("edit"))]
 Decider = Annotated[Caller, Depends(_with("decide"))]

@@ -5,6 +5,7 @@ Argon2id, in threads of their own, a bounded number at a time.
 """
 
 import asyncio
+import base64
 import hashlib
 import hmac
 import ipaddress
@@ -23,23 +24,30 @@ from redis.asyncio import Redis
 
 from backend.accounts import repository
 from backend.accounts.schemas import (
+    SCOPES,
     Account,
     ApiKey,
+    AuditEntry,
     CreatedApiKey,
+    EndedSessions,
     Login,
     Me,
     NewApiKey,
     ProfileUpdate,
     Role,
+    Scope,
+    SessionView,
     Setup,
     User,
 )
 from backend.embedded.directory import write_private
 from backend.kit import limits
+from backend.kit.clock import now
 from backend.kit.db import Database, Row, Session
 from backend.kit.ids import uuid7
 from backend.kit.pages import Page, decode_cursor, encode_cursor
 from backend.kit.problems import Conflict, Forbidden, InvalidRequest, NotFound, TooManyRequests, Unauthorized
+from backend.kit.seal import Sealer
 
 SESSION_DAYS = 30
 KEY_PREFIX = "vibe_"
@@ -54,6 +62,7 @@ _RIGHTS: dict[Role, frozenset[Right]] = {
     "approver": frozenset({"read", "decide"}),
     "viewer": frozenset({"read"}),
 }
+_SCOPE_OF: dict[Right, Scope] = {"read": "read", "edit": "write", "decide": "approve", "manage": "manage"}
 
 
 class WrongCredentials(Unauthorized):
@@ -76,6 +85,14 @@ class RoleForbids(Forbidden):
     """Your role does not allow this"""
 
 
+class ScopeForbids(Forbidden):
+    """This API key may not do that"""
+
+
+class SignInFirst(Forbidden):
+    """A key cannot do this: sign in"""
+
+
 class KeyUsedTwice(Conflict):
     """This Idempotency-Key was used for another request"""
 
@@ -93,11 +110,19 @@ class Caller:
     role: Role
     via: Literal["session", "key"]
     credential_id: UUID
+    scopes: frozenset[Scope] | None = None  # of a key; a person has what his role has
 
     def require(self, right: Right) -> None:
-        """Raise `RoleForbids` unless the role has this right."""
+        """Raise `RoleForbids` unless the role has this right, `ScopeForbids` unless the key has it too."""
         if right not in _RIGHTS[self.role]:
             raise RoleForbids(f"You are {self.role} here.")
+        if self.scopes is not None and right != "read" and _SCOPE_OF[right] not in self.scopes:
+            raise ScopeForbids(f"It lacks the scope `{_SCOPE_OF[right]}`.")
+
+    def in_person(self) -> None:
+        """Raise `SignInFirst` when a key asks."""
+        if self.via == "key":
+            raise SignInFirst()
 
 
 # Passwords --------------------------------------------------------------------------------------------------------------
@@ -154,7 +179,7 @@ async def issue_setup_token(database: Database) -> str:
     if await repository.has_owner(database):
         raise AlreadySetUp()
     token = secrets.token_urlsafe(32)
-    await repository.put_setup_token_hash(database, _digest(token).hex())
+    await repository.put_setup_token_hash(database, digest(token).hex())
     return token
 
 
@@ -166,11 +191,11 @@ async def set_up(
     if await repository.has_owner(database):
         raise AlreadySetUp()
     expected = await repository.setup_token_hash(database)
-    if expected is None or not hmac.compare_digest(expected, _digest(new.token).hex()):
+    if expected is None or not hmac.compare_digest(expected, digest(new.token).hex()):
         raise WrongSetupToken()
     owner = await create_owner(database, new.email, new.name, new.password)
     async with database.transaction(owner.account.account_id) as session:
-        return await _open_session(session, owner.user.user_id, address, user_agent), owner
+        return await open_session(session, owner.user.user_id, address, user_agent), owner
 
 
 async def create_owner(database: Database, email: str, name: str, password: str) -> Me:
@@ -193,7 +218,15 @@ async def log_in(
     database: Database, redis: Redis, login: Login, address: str, user_agent: str
 ) -> tuple[str, Me]:
     """A new session's token and who it is. Raises `WrongCredentials`, `TooManyRequests`."""
-    mail, network = _digest(login.email.lower()).hex()[:32], network_of(address)
+    known = await check_login(database, redis, login, address)
+    async with database.transaction(known["account_id"]) as session:
+        token = await open_session(session, known["user_id"], address, user_agent)
+        return token, await me(session, known["user_id"])
+
+
+async def check_login(database: Database, redis: Redis, login: Login, address: str) -> Row:
+    """Whose address and password it is: `user_id` and `account_id`. Raises `WrongCredentials`, `TooManyRequests`."""
+    mail, network = digest(login.email.lower()).hex()[:32], network_of(address)
     # Tight for one mail from one place, wider for the mail alone, so that a stranger cannot lock its owner out.
     tries = f"login:{mail}:{network}"
     await limits.hit(redis, f"login:from:{network}", limit=100, seconds=300)
@@ -203,21 +236,20 @@ async def log_in(
     right = await passwords.verify(known["password_hash"] if known else None, login.password)
     if known is None:
         raise WrongCredentials()
-    async with database.transaction(known["account_id"]) as session:
-        if not right:
+    if not right:
+        async with database.transaction(known["account_id"]) as session:
             await audit(session, known["user_id"], "login.failed", detail={"address": address})
-        else:
-            token = await _open_session(session, known["user_id"], address, user_agent)
-            person = await me(session, known["user_id"])
-    if not right:  # raised out here, so that the audit entry stays
         raise WrongCredentials()
     await limits.clear(redis, tries)
-    return token, person
+    return known
 
 
-async def _open_session(session: Session, user_id: UUID, address: str, user_agent: str) -> str:
+async def open_session(session: Session, user_id: UUID, address: str, user_agent: str) -> str:
+    """A new session's token: a person signs in."""
     token, session_id = secrets.token_urlsafe(32), uuid7()
-    await repository.add_session(session, session_id, user_id, _digest(token), user_agent[:300], SESSION_DAYS)
+    await repository.add_session(
+        session, session_id, user_id, digest(token), user_agent[:300], network_of(address)[:100], SESSION_DAYS
+    )
     await audit(session, user_id, "login", str(session_id), {"address": address})
     return token
 
@@ -242,15 +274,17 @@ async def update_me(database: Database, redis: Redis, caller: Caller, update: Pr
     """Change a person's name or password. A new password ends his other sessions. Raises `WrongPassword`."""
     new_hash = None
     if update.new_password is not None:
-        await _check_password(database, redis, caller, update.current_password)
+        if update.current_password is None:
+            raise InvalidRequest("A new password wants the current one beside it.")
+        await check_password(database, redis, caller, update.current_password)
         new_hash = await passwords.hash(update.new_password)
     async with database.transaction(caller.account_id) as session:
         if update.name is not None:
             await repository.set_name(session, caller.user_id, update.name)
         if new_hash is not None:
             await repository.set_password(session, caller.user_id, new_hash)
-            kept = caller.credential_id if caller.via == "session" else None
-            ended = await repository.end_other_sessions(session, caller.user_id, kept)
+            kept = caller.credential_id
+            ended = await repository.end_sessions(session, caller.user_id, but=kept)
             await audit(session, caller.user_id, "password.changed", detail={"sessions_ended": ended})
         return await me(session, caller.user_id)
 
@@ -263,13 +297,12 @@ async def reset_password(database: Database, email: str, password: str) -> None:
     new_hash = await passwords.hash(password)
     async with database.transaction(person["account_id"]) as session:
         await repository.set_password(session, person["user_id"], new_hash)
-        ended = await repository.end_other_sessions(session, person["user_id"], None)
+        ended = await repository.end_sessions(session, person["user_id"])
         await audit(session, person["user_id"], "password.reset", detail={"sessions_ended": ended})
 
 
-async def _check_password(database: Database, redis: Redis, caller: Caller, password: str | None) -> None:
-    if password is None:
-        raise InvalidRequest("A new password wants the current one beside it.")
+async def check_password(database: Database, redis: Redis, caller: Caller, password: str) -> None:
+    """Whether it is really he. Raises `WrongPassword`, `TooManyRequests`."""
     await limits.hit(redis, f"password:{caller.user_id}", limit=10, seconds=300)
     async with database.transaction(caller.account_id) as session:
         stored = (await _person(session, caller.user_id))["password_hash"]
@@ -289,7 +322,7 @@ async def _person(session: Session, user_id: UUID) -> Row:
 
 async def by_session(database: Database, token: str) -> Caller | None:
     """Who a session's token belongs to, in one round trip; once an hour its life begins anew."""
-    row = await repository.by_session(database, _digest(token))
+    row = await repository.by_session(database, digest(token))
     if row is None:
         return None
     if row["stale"]:
@@ -300,22 +333,35 @@ async def by_session(database: Database, token: str) -> Caller | None:
 
 async def by_key(database: Database, key: str) -> Caller | None:
     """Who an API key speaks for, in one round trip; once a minute its use is noted."""
-    row = await repository.by_key(database, _digest(key))
+    row = await repository.by_key(database, digest(key))
     if row is None:
         return None
     if row["stale"]:
         async with database.transaction(row["account_id"]) as session:
             await repository.use_key(session, row["key_id"])
-    return Caller(row["account_id"], row["user_id"], row["role"], "key", row["key_id"])
+    return Caller(row["account_id"], row["user_id"], row["role"], "key", row["key_id"], frozenset(row["scopes"]))
 
 
-async def create_key(session: Session, user_id: UUID, new: NewApiKey) -> CreatedApiKey:
-    """A key that speaks for this person, shown this once."""
-    key = KEY_PREFIX + secrets.token_urlsafe(32)
-    key_id, prefix = uuid7(), key[: len(KEY_PREFIX) + 6]
-    row = await repository.add_key(session, key_id, user_id, new.name, prefix, _digest(key))
-    await audit(session, user_id, "key.created", str(key_id), {"name": new.name})
-    return CreatedApiKey(**_key(row).model_dump(), key=key)
+async def create_key(
+    session: Session, user_id: UUID, new: NewApiKey, *, key: str | None = None, sealer: Sealer | None = None
+) -> CreatedApiKey:
+    """A key that speaks for this person, shown this once. With an Idempotency-Key and the sealer asking twice makes one.
+
+    Raises `InvalidRequest` for an end that has passed, `KeyUsedTwice`.
+    """
+    if new.expires_at is not None and new.expires_at <= now():
+        raise InvalidRequest("`expires_at` has passed already.")
+    key_id, is_new = await claim(session, key, digest(f"key {user_id} {new.model_dump_json()}"))
+    secret = KEY_PREFIX + (secrets.token_urlsafe(32) if key is None or sealer is None else repeatable(sealer, "key", key_id))
+    if is_new:
+        prefix, scopes = secret[: len(KEY_PREFIX) + 6], sorted({"read", *new.scopes}, key=SCOPES.index)
+        row: Row | None = await repository.add_key(session, key_id, user_id, new.name, prefix, digest(secret), scopes, new.expires_at)
+        await audit(session, user_id, "key.created", str(key_id), {"name": new.name, "scopes": scopes})
+    else:
+        row = await repository.key(session, key_id)
+    if row is None:
+        raise NotFound()
+    return CreatedApiKey(**_key(row).model_dump(), key=secret)
 
 
 async def list_keys(session: Session, caller: Caller, cursor: str | None, limit: int) -> Page[ApiKey]:
@@ -329,7 +375,9 @@ async def list_keys(session: Session, caller: Caller, cursor: str | None, limit:
 
 
 async def revoke_key(session: Session, caller: Caller, key_id: UUID) -> None:
-    """Make a key worthless at once."""
+    """Make a key worthless at once. A key may always end itself; others, only with the scope to manage."""
+    if caller.via == "key" and key_id != caller.credential_id:
+        caller.require("manage")
     name = await repository.revoke_key(session, key_id, _whose(caller))
     if name is None:
         raise NotFound()
@@ -343,7 +391,7 @@ async def local_key(database: Database, path: Path) -> str:
     """
     if path.exists():
         kept = path.read_text().strip()
-        if await repository.by_key(database, _digest(kept)) is not None:
+        if await repository.by_key(database, digest(kept)) is not None:
             return kept
     owner = await repository.first_owner(database)
     if owner is None:
@@ -363,9 +411,34 @@ def _key(row: Row) -> ApiKey:
         key_id=row["key_id"],
         name=row["name"],
         prefix=row["prefix"],
+        scopes=row["scopes"],
         created_at=row["created_at"],
         last_used_at=row["last_used_at"],
+        expires_at=row["expires_at"],
     )
+
+
+# Sessions ---------------------------------------------------------------------------------------------------------------
+
+
+async def sessions(session: Session, caller: Caller) -> list[SessionView]:
+    """Where the caller is signed in, last used first."""
+    rows = await repository.sessions(session, caller.user_id)
+    return [SessionView(**dict(row), current=row["session_id"] == caller.credential_id) for row in rows]
+
+
+async def end_session(session: Session, caller: Caller, session_id: UUID) -> None:
+    """Sign out one of the caller's browsers. Raises `NotFound`."""
+    if not await repository.end_sessions(session, caller.user_id, only=session_id):
+        raise NotFound()
+    await audit(session, caller.user_id, "session.ended", str(session_id))
+
+
+async def end_other_sessions(session: Session, caller: Caller) -> EndedSessions:
+    """Sign out everywhere but here."""
+    ended = await repository.end_sessions(session, caller.user_id, but=caller.credential_id)
+    await audit(session, caller.user_id, "sessions.ended", detail={"ended": ended})
+    return EndedSessions(ended=ended)
 
 
 # Shared -----------------------------------------------------------------------------------------------------------------
@@ -376,6 +449,19 @@ async def audit(
 ) -> None:
     """Write down an act that matters for security."""
     await repository.audit(session, uuid7(), user_id, act, object, detail or {})
+
+
+async def audit_log(session: Session, act: str | None, cursor: str | None, limit: int) -> Page[AuditEntry]:
+    """What was written down, newest first; `act` is one act, or a family of them when it ends with a dot."""
+    rows = await repository.audit_log(session, act, decode_moment(cursor), limit + 1)
+    items = [AuditEntry(**dict(row)) for row in rows[:limit]]
+    more = encode_cursor(items[-1].created_at, items[-1].entry_id) if len(rows) > limit else None
+    return Page(items=items, next_cursor=more)
+
+
+def repeatable(sealer: Sealer, what: str, object_id: UUID) -> str:
+    """The 256-bit secret of what is made under an Idempotency-Key: stored nowhere, and the same when it is asked for twice."""
+    return base64.urlsafe_b64encode(sealer.derive(f"{what} {object_id}")).decode().rstrip("=")
 
 
 async def claim(session: Session, key: str | None, request: bytes) -> tuple[UUID, bool]:
@@ -412,5 +498,6 @@ def network_of(address: str) -> str:
     return str(ipaddress.ip_network((parsed, 64), strict=False)) if parsed.version == 6 else address
 
 
-def _digest(secret: str) -> bytes:
+def digest(secret: str) -> bytes:
+    """What is kept of a secret of 256 random bits."""
     return hashlib.sha256(secret.encode()).digest()

@@ -12,6 +12,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+SignUpMode = Literal["open", "closed", "invitation"]
+
 
 def default_data_dir() -> Path:
     """Where data lie when `VIBE_DATA_DIR` is not set: for root a system path, else the user's own."""
@@ -36,6 +38,18 @@ class Settings(BaseSettings):
     supabase_url: str | None = Field(None, description="Turns on Supabase auth.")
     supabase_service_role_key: SecretStr | None = Field(None, description="Supabase service key.")
     supabase_anon_key: SecretStr | None = Field(None, description="Supabase anonymous key.")
+    supabase_jwt_secret: SecretStr | None = Field(None, description="Supabase's legacy JWT secret (HS256), for projects without signing keys.")
+    vibe_smtp_url: SecretStr | None = Field(None, description="Mail server, e.g. smtp://user:password@mail.example.org:587 or smtps://….")
+    vibe_mail_from: str = Field("VIBE AI <vibe@localhost>", description="Whom mails come from.")
+
+    # People
+    vibe_sign_up: SignUpMode = Field(
+        "closed",
+        description="Who may make a person of himself: everybody, who has an invitation, or nobody. Links of invitations that an owner made always work.",
+    )
+    vibe_rate_limit_per_minute: int = Field(
+        1200, ge=0, description="Requests a minute that one key or session may make, and ten times that one account; 0 turns limits off."
+    )
 
     # Redis
     redis_url: SecretStr | None = Field(None, description="Redis or Valkey; embedded when absent.")
@@ -70,6 +84,9 @@ class Settings(BaseSettings):
     daytona_api_key: SecretStr | None = Field(None, description="Daytona.")
     daytona_server_url: str | None = Field(None, description="Daytona's API address.")
 
+    # Services
+    vibe_webhook_seconds: float = Field(10.0, gt=0, description="How long the receiver of a webhook may take to answer.")
+
     # Processes
     vibe_host: str = Field("127.0.0.1", description="Address the API binds.")
     vibe_port: int = Field(8700, ge=0, le=65535, description="Port the API binds.")
@@ -77,7 +94,7 @@ class Settings(BaseSettings):
     vibe_apis: int = Field(1, ge=1, description="API processes `vibe up` starts; they share the printed address.")
     vibe_log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level logged.")
 
-    @field_validator("openai_base_url", "openrouter_base_url", "custom_base_url", "ollama_base_url", "vibe_public_url")
+    @field_validator("openai_base_url", "openrouter_base_url", "custom_base_url", "ollama_base_url", "vibe_public_url", "supabase_url")
     @classmethod
     def _no_trailing_slash(cls, value: str | None) -> str | None:
         return value.rstrip("/") if value else value
