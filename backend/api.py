@@ -28,6 +28,8 @@ from backend.kit.problems import DiskFull
 from backend.kit.seal import Sealer
 from backend.kit.settings import Settings
 from backend.kit.settings import settings as process_settings
+from backend.services.notifications import api as notifications
+from backend.services.webhooks import api as webhooks
 from backend.web import mount_web
 
 Features = Callable[[], Awaitable[dict[str, Feature]]]
@@ -91,6 +93,8 @@ def create_app(given: Settings | None = None, features: Features | None = None) 
         accounts.router,
         agents.router,
         agents.agent_router,
+        webhooks.router,
+        notifications.router,
         _health,
     ):
         app.include_router(router)

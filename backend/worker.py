@@ -22,6 +22,7 @@ from backend.kit.redis import Subscriber
 from backend.kit.seal import Sealer
 from backend.kit.settings import Settings
 from backend.sandbox.boxes import open_boxes
+from backend.services import hooks
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ async def _main(settings: Settings) -> None:
         writer = StreamWriter(events)
         executor = RunExecutor(name, settings, database, client, writer, models, Sealer(secret_key), boxes, reason)
         agent_tasks.serve(executor)
+        courier = await stack.enter_async_context(hooks.open_courier(settings, database, Sealer(secret_key)))
         files = desk.FileDesk(client, boxes, reason)
         subscriber = Subscriber(
             redis_dsn,
@@ -69,6 +71,7 @@ async def _main(settings: Settings) -> None:
         )
         stack.push_async_callback(subscriber.close)
         forever = [asyncio.create_task(work) for work in (executor.beat_forever(), executor.sweep_forever(), executor.tidy_forever(), subscriber.run())]
+        forever += [asyncio.create_task(work) for work in (courier.deliver_forever(), hooks.tidy_forever(database))]
         writing = asyncio.create_task(writer.run())
         consuming = tasks.consume(broker, loop)
         log.info("worker is ready", extra={"worker": name})

@@ -34,6 +34,8 @@ OWN = {
 REFUSED = {"leave_account": 409}  # the last owner of an account does not leave it
 LISTS = {"list_agents", "list_threads", "list_approvals"}
 # Ids that another's request may carry outside of the path.
+# What webhooks and notifications have.
+OWN |= {"list_webhooks", "create_webhook", "list_notifications", "count_notifications", "read_all_notifications"}
 BODIES: dict[str, dict[str, Any]] = {
     "setup_owner": {"token": "x", "email": "x@example.org", "name": "X", "password": PASSWORD},
     "log_in": {"email": "x@example.org", "password": PASSWORD},
@@ -60,6 +62,8 @@ BODIES: dict[str, dict[str, Any]] = {
     "decide_approval": {"decision": "deny", "act_hash": "hash"},
     "set_provider": {"base_url": "https://b.example.org/v1"},
     "test_provider": {},
+    "create_webhook": {"url": "https://b.example.org/hook", "events": ["run.finished"]},
+    "update_webhook": {"description": "b"},
     "set_model_price": {"model": "custom/ada", "input_price": 5},
     "set_inference_settings": {"default_model": "scripted/demo"},
 }
@@ -104,6 +108,7 @@ async def make_everything(client: httpx.AsyncClient, servers: Servers, person: P
     message = {"message_id": str(uuid7()), "content": MARK}
     run = await ask("POST", f"/api/threads/{thread['thread_id']}/runs", {"message": message})
     key = await ask("POST", "/api/accounts/api-keys", {"name": MARK})
+    hook = await ask("POST", "/api/webhooks", {"url": f"https://{MARK}.example.org/hook", "events": ["approval.requested"]})
     invitation = await ask("POST", "/api/accounts/invitations", {"email": f"{MARK}@example.org"})
     await ask("PUT", "/api/inference/providers/custom", {"base_url": f"https://{MARK}.example.org/v1"})
     await ask("PUT", "/api/inference/models/price", {"model": "custom/ada", "input_price": 4_711})
@@ -114,6 +119,7 @@ async def make_everything(client: httpx.AsyncClient, servers: Servers, person: P
         run_id=run["run_id"],
         message_id=message["message_id"],
         key_id=key["key_id"],
+        webhook_id=hook["webhook_id"],
         invitation_id=invitation["invitation_id"],
         account_id=str(person.account_id),
         user_id=str(person.user_id),
@@ -133,6 +139,10 @@ async def make_everything(client: httpx.AsyncClient, servers: Servers, person: P
         await connection.execute(approval, *ids, MARK)
         step = "INSERT INTO run_steps (step_id, run_id, account_id, number, kind, name, status, epoch) VALUES ($1, $2, $3, 1, 'tool_call', $4, 'done', 1)"
         await connection.execute(step, uuid7(), hers["run_id"], person.account_id, MARK)
+        # The approval has made a delivery and a notification.
+        for name, table in (("delivery_id", "webhook_deliveries"), ("notification_id", "notifications")):
+            hers[name] = str(await connection.fetchval(f"SELECT {name} FROM {table} WHERE account_id = $1", person.account_id))
+    assert (await client.post(f"/api/notifications/{hers['notification_id']}/read")).is_success
     return hers
 
 

@@ -1,0 +1,1 @@
+"""What agents and people use beside the agent core. A service never imports the agent."""

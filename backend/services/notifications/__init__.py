@@ -1,0 +1,1 @@
+"""What people should know: what waits for them, what failed."""

@@ -1,0 +1,1 @@
+"""Events of an account, sent to addresses that people gave (Standard Webhooks)."""
