@@ -19,6 +19,7 @@ from backend.agent.inference.registry import Models
 from backend.agent.runs import api as runs
 from backend.agent.runs.watch import Watch
 from backend.agent.thread import api as threads
+from backend.doors.openai import api as openai_door
 from backend.kit import http, redis, tasks
 from backend.kit.db import APP_ROLE, Database, DatabaseUnavailable
 from backend.kit.disk import Disk
@@ -93,6 +94,7 @@ def create_app(given: Settings | None = None, features: Features | None = None) 
         accounts.router,
         agents.router,
         agents.agent_router,
+        openai_door.router,
         webhooks.router,
         notifications.router,
         _health,

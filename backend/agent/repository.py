@@ -56,6 +56,13 @@ async def agents(
     return await session.fetch(sql, like, at, id, limit)
 
 
+async def called(session: Session, name: str | None) -> list[Row]:
+    """Agents of exactly this name, or all of them, oldest first."""
+    sql = """SELECT agent_id, name, created_at FROM agents WHERE deleted_at IS NULL AND ($1::text IS NULL OR name = $1)
+        ORDER BY created_at, agent_id LIMIT 1000"""
+    return await session.fetch(sql, name)
+
+
 async def delete_agent(session: Session, agent_id: UUID) -> bool:
     """Take an agent away; what it did stays."""
     sql = (

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -87,6 +88,12 @@ def _like(q: str | None) -> str | None:
         return None
     escaped = q.strip().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
     return f"%{escaped}%"
+
+
+async def called(session: Session, name: str | None = None) -> list[tuple[UUID, str, datetime]]:
+    """Id, name and beginning of the agents of exactly this name, or of all; the oldest first, at most a thousand."""
+    rows = await repository.called(session, name)
+    return [(row["agent_id"], row["name"], row["created_at"]) for row in rows]
 
 
 async def delete(session: Session, agent_id: UUID, by: UUID) -> None:

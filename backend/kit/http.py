@@ -389,6 +389,6 @@ class Edge:
 def _stamp(path: str, headers: Any, request_id: str) -> list[tuple[bytes, bytes]]:
     """The request's id on every answer; what the API says is nobody's to keep."""
     stamped = [*headers, (b"x-request-id", request_id.encode()), (b"x-content-type-options", b"nosniff")]
-    if path.startswith("/api/") and not any(name == b"cache-control" for name, _ in stamped):
+    if path.startswith(("/api/", "/v1/")) and not any(name == b"cache-control" for name, _ in stamped):
         stamped.append((b"cache-control", b"no-store"))
     return stamped

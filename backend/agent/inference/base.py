@@ -39,6 +39,23 @@ class ToolSpec(Struct, frozen=True):
     parameters: dict[str, Any]
 
 
+class Options(Struct, frozen=True, omit_defaults=True):
+    """How to answer, in OpenAI's words; what is left out the vendor decides. A provider that cannot do one of them refuses.
+
+    `tool_choice` is `none`, `auto`, `required` or `{"type": "function", "function": {"name": …}}`.
+    """
+
+    stop: tuple[str, ...] = ()
+    top_p: float | None = None
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
+
+
 class ModelRequest(Struct, frozen=True):
     """One model call. `model` is the vendor's own name; `None` leaves a value to the vendor.
 
@@ -51,6 +68,7 @@ class ModelRequest(Struct, frozen=True):
     temperature: float | None = None
     max_tokens: int | None = None
     request_id: str = ""
+    options: Options | None = None
 
 
 class Usage(Struct, frozen=True):

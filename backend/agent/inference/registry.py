@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
 import aiohttp
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from backend.agent.inference.base import (
     ChatMessage,
@@ -85,6 +85,10 @@ class Model:
         return self._provider.stream(
             ModelRequest(self.info.id, messages, tools, temperature, max_tokens, request_id)
         )
+
+    def answer(self, request: ModelRequest) -> AsyncGenerator[ModelEvent, None]:
+        """Ask what a request says, whichever model it names. Raises `ModelError`."""
+        return self._provider.stream(structs.replace(request, model=self.info.id))
 
     async def generate(
         self,

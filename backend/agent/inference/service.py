@@ -2,11 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
 
+from msgspec import structs
 from redis.asyncio import Redis
 
 from backend.accounts import service as accounts
@@ -16,8 +17,8 @@ from backend.agent.inference.access import environment_credentials
 from backend.agent.inference.base import ModelInfo
 from backend.agent.inference.catalogue import BY_NAME, VENDORS, Vendor
 from backend.agent.inference.credentials import open_key, seal_key
-from backend.agent.inference.errors import ModelError, ModelNotFound
-from backend.agent.inference.registry import Credential, Models, split
+from backend.agent.inference.errors import ModelError, ModelNotFound, NotConfigured
+from backend.agent.inference.registry import Credential, Model, Models, split
 from backend.agent.schemas import (
     InferenceSettings,
     ModelPrice,
@@ -263,6 +264,35 @@ def _vendor(name: str) -> Vendor:
 
 
 # Models -----------------------------------------------------------------------------------------------------------------
+
+
+def ready(
+    models: Models, name: str, own: Mapping[str, Credential], prices: Mapping[str, Sequence[int | None]]
+) -> Model:
+    """The model of a full name with an account's keys and prices (input, output, cached). Raises as `Models.get_model` does."""
+    if not name:
+        raise NotConfigured(
+            "No model is chosen. Choose one for the agent, or a default in Settings.", setting="VIBE_DEFAULT_MODEL"
+        )
+    model = models.get_model(name, own)
+    info = model.info
+    if name in prices:
+        given = dict(zip(("input_price", "output_price", "cached_price"), prices[name], strict=True))
+        info = structs.replace(info, **given)
+    elif model.kind in ("demo", "local") and info.input_price is None:
+        info = structs.replace(info, input_price=0, output_price=0, cached_price=0)
+    return model.priced(info)
+
+
+async def chosen(session: Session, desk: Desk, name: str | None) -> Model:
+    """A model ready to be asked in the account's name; without a name its default. Raises `ModelError`."""
+    name = name or (await read_settings(session, desk.settings)).default_model or ""
+    own = credentials(await known(session, desk), desk)
+    prices = {
+        row["model"]: (row["input_price"], row["output_price"], row["cached_price"])
+        for row in await repository.prices(session)
+    }
+    return ready(desk.models, name, own, prices)
 
 
 async def models(database: Database, desk: Desk) -> list[ModelView]:

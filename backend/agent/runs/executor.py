@@ -11,14 +11,13 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-import msgspec
 from redis.asyncio import Redis
 
 from backend.agent.config import AgentConfig
 from backend.agent.context import history_from
 from backend.agent.events import event
+from backend.agent.inference import service as inference
 from backend.agent.inference.credentials import open_all
-from backend.agent.inference.errors import NotConfigured
 from backend.agent.inference.registry import Model, Models
 from backend.agent.interrupts import HandOver, Interrupts, Stopped, TimedOut, WaitsForPerson
 from backend.agent.run import AgentRunner, RunFailed
@@ -319,20 +318,11 @@ class RunExecutor:
 
     def _resolver(self, run: Mapping[str, Any]) -> Callable[[str], Model]:
         """How this run's models are found: with its account's keys and prices."""
-        prices = run["prices"] or {}
 
         @functools.cache
         def get_model(name: str) -> Model:
-            if not name:
-                raise NotConfigured("No model is chosen. Choose one for the agent, or a default in Settings.", setting="VIBE_DEFAULT_MODEL")
-            model = self._models.get_model(name, open_all(self._sealer, run["account_id"], run["credentials"]))
-            info = model.info
-            if name in prices:
-                given = dict(zip(("input_price", "output_price", "cached_price"), prices[name], strict=True))
-                info = msgspec.structs.replace(info, **given)
-            elif model.kind in ("demo", "local") and info.input_price is None:
-                info = msgspec.structs.replace(info, input_price=0, output_price=0, cached_price=0)
-            return model.priced(info)
+            own = open_all(self._sealer, run["account_id"], run["credentials"])
+            return inference.ready(self._models, name, own, run["prices"] or {})
 
         return get_model
 

@@ -36,6 +36,19 @@ async def create_thread(session: Session, thread_id: UUID, agent_id: UUID, title
     return await session.execute(sql, thread_id, session.account_id, agent_id, title) == 1
 
 
+async def seed(session: Session, thread_id: UUID, said: Sequence[dict[str, Any]]) -> None:
+    """Write what was said elsewhere, in order, as the beginning of a thread that is still empty: each with its `n` (from 1), id, role, content, tokens."""
+    sql = """
+        WITH said AS (SELECT s.*, sum(s.tokens) OVER (ORDER BY s.n) AS upto, lag(s.message_id) OVER (ORDER BY s.n) AS before
+                      FROM jsonb_to_recordset($3::jsonb) AS s(n int, message_id uuid, role text, content text, tokens int)),
+             place AS (UPDATE threads t SET last_seq = new.places, tokens = new.tokens
+                       FROM (SELECT count(*) AS places, coalesce(sum(said.tokens), 0) AS tokens FROM said) new
+                       WHERE t.thread_id = $1 AND t.last_seq = 0 RETURNING 1)
+        INSERT INTO messages (message_id, thread_id, account_id, parent_id, seq, role, content, tokens, tokens_upto)
+        SELECT said.message_id, $1, $2, said.before, said.n, said.role, said.content, said.tokens, said.upto FROM said, place"""
+    await session.execute(sql, thread_id, session.account_id, said)
+
+
 async def thread(session: Session, thread_id: UUID) -> Row | None:
     """One thread with what its runs took."""
     return await session.row(_THREAD + " AND t.thread_id = $2", session.account_id, thread_id)

@@ -1,7 +1,7 @@
 """Threads and what stands in them."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from backend.accounts.service import decode_moment
@@ -23,6 +23,13 @@ async def create(session: Session, new: NewThread) -> Thread:
         if known is None or known["agent_id"] != new.agent_id:
             raise NotFound("There is no such agent.")
     return await get(session, thread_id)
+
+
+async def seed(session: Session, thread_id: UUID, said: Sequence[tuple[Literal["user", "assistant"], str, int]]) -> None:
+    """What was said elsewhere, each with its estimated tokens, becomes the beginning of a thread that is still empty."""
+    rows = [{"n": n, "message_id": uuid7(), "role": role, "content": text, "tokens": tokens} for n, (role, text, tokens) in enumerate(said, 1)]
+    if rows:
+        await repository.seed(session, thread_id, rows)
 
 
 async def get(session: Session, thread_id: UUID) -> Thread:

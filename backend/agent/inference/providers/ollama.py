@@ -15,6 +15,7 @@ from backend.agent.inference.base import (
     ModelEvent,
     ModelInfo,
     ModelRequest,
+    Options,
     ReasoningDelta,
     StopReason,
     TextDelta,
@@ -23,7 +24,7 @@ from backend.agent.inference.base import (
     ToolSpec,
     Usage,
 )
-from backend.agent.inference.errors import ModelError
+from backend.agent.inference.errors import BadModelRequest, ModelError
 from backend.agent.inference.providers.http import DEFAULT_TIMEOUTS, Beat, Timeouts, Wire
 from backend.agent.inference.providers.openai import new_call_id, sound_arguments
 from backend.agent.inference.tokens import estimate_usage
@@ -57,6 +58,11 @@ class _Options(Struct, frozen=True, omit_defaults=True):
     num_ctx: int | None = None
     temperature: float | None = None
     num_predict: int | None = None
+    stop: tuple[str, ...] = ()
+    top_p: float | None = None
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
 
 
 class _Body(Struct, frozen=True, omit_defaults=True):
@@ -66,6 +72,7 @@ class _Body(Struct, frozen=True, omit_defaults=True):
     options: _Options
     truncate: bool | None = None
     tools: list[_SentSpec] | None = None
+    format: str | dict[str, Any] | None = None
 
 
 class _Function(Struct):
@@ -231,16 +238,30 @@ class Ollama:
             ) from error
 
     def _body(self, request: ModelRequest) -> bytes:
+        given = request.options or Options()
+        if given.tool_choice not in (None, "auto", "none"):
+            raise BadModelRequest("Ollama cannot be made to call a tool: leave tool_choice at auto.", provider=self.name)
+        sampling = (given.stop, given.top_p, given.seed, given.frequency_penalty, given.presence_penalty)
         return _encode(
             _Body(
                 model=request.model,
                 messages=_sent(request.messages),
                 stream=True,
                 truncate=False,  # newer servers then refuse what is too long, instead of cutting it
-                tools=[_SentSpec(tool) for tool in request.tools] or None,
-                options=_Options(self._context_tokens, request.temperature, request.max_tokens),
+                tools=[_SentSpec(tool) for tool in request.tools if given.tool_choice != "none"] or None,
+                options=_Options(self._context_tokens, request.temperature, request.max_tokens, *sampling),
+                format=_format(given.response_format),
             )
         )
+
+
+def _format(wanted: dict[str, Any] | None) -> str | dict[str, Any] | None:
+    """OpenAI's `response_format` as Ollama says it: a schema, any JSON, or nothing."""
+    kind = (wanted or {}).get("type")
+    if wanted is not None and kind == "json_schema":
+        schema: dict[str, Any] = wanted["json_schema"].get("schema") or {}
+        return schema
+    return "json" if kind == "json_object" else None
 
 
 async def probe(session: aiohttp.ClientSession, base_url: str, *, seconds: float = 1.5) -> Found:

@@ -82,6 +82,15 @@ class _Body(Struct, frozen=True, omit_defaults=True):
     temperature: float | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    stop: tuple[str, ...] = ()
+    top_p: float | None = None
+    seed: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    tool_choice: str | dict[str, Any] | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: dict[str, Any] | None = None
+    reasoning_effort: str | None = None
 
 
 def sound_arguments(arguments: str) -> str:
@@ -556,6 +565,7 @@ class OpenAICompatible:
                 temperature=request.temperature if self._vendor.takes_temperature(request.model) else None,
                 max_tokens=None if completion_field else request.max_tokens,
                 max_completion_tokens=request.max_tokens if completion_field else None,
+                **(msgspec.structs.asdict(request.options) if request.options else {}),
             )
         )
 
