@@ -82,7 +82,7 @@ def create_app(given: Settings | None = None, features: Features | None = None) 
         redoc_url=None,
         openapi_url="/api/openapi.json",
         generate_unique_id_function=http.operation_id,
-        responses=refusals(422, 503),
+        responses=refusals(400, 422, 503),
     )
     app.state.features = features or _Features(settings)
     app.state.metrics = metrics

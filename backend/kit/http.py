@@ -138,6 +138,7 @@ _DESCRIPTIONS: dict[int, str] = {
     409: "In conflict with the present state",
     412: "Changed in the meantime",
     413: "Too large",
+    415: "Not a media type that is understood here",
     422: "Some fields are not valid",
     429: "Too many requests",
     502: "An outside service failed",
@@ -226,11 +227,19 @@ def install(app: FastAPI) -> None:
         if app.openapi_schema is None:
             for operations in write()["paths"].values():
                 for operation in operations.values():
+                    if "requestBody" in operation:
+                        operation["responses"] |= {str(status): _refusal(status) for status in (413, 415)}
                     _name_problems(operation["responses"])
         assert app.openapi_schema is not None
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _refusal(status: int) -> dict[str, Any]:
+    """What any route with a body may answer, as the framework writes it of a route's own."""
+    schema = {"$ref": "#/components/schemas/ProblemDetails"}
+    return {"description": _DESCRIPTIONS[status], "content": {"application/json": {"schema": schema}}}
 
 
 def _name_problems(responses: dict[str, Any]) -> None:

@@ -52,7 +52,7 @@ async def list_messages(
     thread_id: UUID,
     session: Transaction,
     who: Reader,
-    before_seq: Annotated[int | None, Query(ge=1)] = None,
+    before_seq: Annotated[int | None, Query(ge=1, le=2**31 - 1)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> MessagePage:
     """A page of messages, oldest first, ending before `before_seq` or at the newest."""
