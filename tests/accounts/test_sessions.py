@@ -94,7 +94,7 @@ async def test_the_owner_reads_the_audit_log_in_pages_by_act_and_by_family(serve
         await client.delete(f"/api/accounts/api-keys/{ids[0]}")
         found, cursor = [], None
         while True:
-            page = (await client.get("/api/accounts/audit", params={"act": "key.", "limit": 2} | ({"cursor": cursor} if cursor else {}))).json()
+            page = (await client.get(f"/api/accounts/audit?act=key.&limit=2{f'&cursor={cursor}' if cursor else ''}")).json()
             found += page["items"]
             cursor = page["next_cursor"]
             if cursor is None:
