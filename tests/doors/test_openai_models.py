@@ -8,6 +8,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from tests.agent.conftest import member
 from tests.client import Person, Product, script
 from tests.product import Started
 from tests.wire.openai_server import OpenAIServer, answer, chunk, events, streamed, usage
@@ -227,8 +228,6 @@ async def test_every_refusal_is_in_openais_shape_and_nobody_may_keep_an_answer(d
 
 
 async def test_a_viewer_may_look_but_not_ask(door: Started, ada: Product, database: Any, servers: Any) -> None:
-    from tests.agent.conftest import member
-
     viewer = await member(database, servers.admin_dsn, "eve@example.org", role="viewer", of=ada.person)
     async with AsyncOpenAI(base_url=f"{door.url}/v1", api_key=viewer.key, max_retries=0) as client:
         assert [model async for model in client.models.list()]
