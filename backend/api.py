@@ -24,6 +24,7 @@ from backend.kit import http, redis, tasks
 from backend.kit.db import APP_ROLE, Database, DatabaseUnavailable
 from backend.kit.disk import Disk
 from backend.kit.http import Ground, refusals
+from backend.kit.limits import Meter
 from backend.kit.metrics import CONTENT_TYPE, HttpMetrics
 from backend.kit.problems import DiskFull
 from backend.kit.seal import Sealer
@@ -82,7 +83,7 @@ def create_app(given: Settings | None = None, features: Features | None = None) 
         redoc_url=None,
         openapi_url="/api/openapi.json",
         generate_unique_id_function=http.operation_id,
-        responses=refusals(400, 422, 503),
+        responses=refusals(400, 422, 429, 503),
     )
     app.state.features = features or _Features(settings)
     app.state.metrics = metrics
@@ -123,7 +124,9 @@ async def _open(settings: Settings, stack: contextlib.AsyncExitStack) -> Ground:
     tasks.connect(settings.redis_dsn)
     stack.callback(tasks.disconnect)
     disk = Disk(settings.vibe_data_dir, settings.vibe_min_free_mb)
-    return Ground(settings, database, client, Sealer(settings.vibe_secret_key.get_secret_value()), disk)
+    meter = Meter(client)
+    stack.push_async_callback(meter.close)
+    return Ground(settings, database, client, Sealer(settings.vibe_secret_key.get_secret_value()), disk, meter)
 
 
 async def _open_agents(on: Ground, stack: contextlib.AsyncExitStack) -> tuple[Models, Watch]:

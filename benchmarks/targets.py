@@ -300,6 +300,7 @@ async def product(room: Path, model_url: str) -> AsyncIterator[Product]:
     env = {
         "VIBE_DATA_DIR": str(data),
         "VIBE_LOG_LEVEL": "warning",
+        "VIBE_RATE_LIMIT_PER_MINUTE": "0",  # the load comes with one key
         "CUSTOM_BASE_URL": f"{model_url}/v1",
         "CUSTOM_API_KEY": "benchmark",
         "VIBE_PRIVATE_TARGETS": urlsplit(model_url).netloc,

@@ -164,6 +164,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "VIBE_DATA_DIR": str(settings.vibe_data_dir),
         "VIBE_SECRET_KEY": settings.vibe_secret_key.get_secret_value(),
         "VIBE_LEASE_SECONDS": "2",
+        "VIBE_RATE_LIMIT_PER_MINUTE": "0",
     }
 
 

@@ -1,6 +1,7 @@
 """The doors: what a request carries becomes a `Caller`: an API key, an access token (ours or Supabase's), or a browser's session."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Annotated, Protocol
 from uuid import UUID
 
@@ -9,10 +10,11 @@ from fastapi import Depends, Request
 from backend.accounts import service
 from backend.accounts.service import Caller, Right
 from backend.kit.db import Session
-from backend.kit.http import Ground, OnGround
-from backend.kit.problems import InvalidRequest, Unauthorized
+from backend.kit.http import RATE_LIMIT, Ground, OnGround
+from backend.kit.problems import InvalidRequest, TooManyRequests, Unauthorized
 
 SESSION_COOKIE = "vibe_session"
+ACCOUNT_SHARE = 10  # an account's limit is so many times that of one key or session
 ACCOUNT_HEADER = "X-Account-Id"
 
 # A door returns the caller, or None when what the request carries is not for it; it raises when it is, but is not valid.
@@ -68,8 +70,24 @@ async def visitor(request: Request, on: OnGround) -> Caller | None:
     for door in DOORS:
         found = await door(on, request)
         if found is not None:
+            _count(on, request, found)
             return found
     return None
+
+
+def _count(on: Ground, request: Request, found: Caller) -> None:
+    """Count the request for its key or session, and for its account; raise `TooManyRequests` beyond the limit of either."""
+    limit = on.settings.vibe_rate_limit_per_minute
+    if not limit:
+        return
+    own = on.meter.use(f"credential:{found.credential_id}", limit)
+    whole = on.meter.use(f"account:{found.account_id}", limit * ACCOUNT_SHARE)
+    tighter = min(own, whole, key=lambda standing: standing.remaining)
+    request.scope[RATE_LIMIT] = replace(tighter, remaining=max(tighter.remaining, 0)).headers()
+    if tighter.remaining < 0:
+        raise TooManyRequests(
+            f"{tighter.limit} requests a minute are allowed here.", headers={"Retry-After": str(tighter.reset)}
+        )
 
 
 async def caller(request: Request, on: OnGround) -> Caller:

@@ -27,6 +27,7 @@ from backend.kit import problems
 from backend.kit.db import Database
 from backend.kit.disk import Disk
 from backend.kit.ids import uuid7
+from backend.kit.limits import Meter
 from backend.kit.problems import Problem
 from backend.kit.seal import Sealer
 from backend.kit.settings import Settings
@@ -41,6 +42,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 Count = Callable[[str, str, int, float], None]
 
 MAX_BODY = 8 * 1024 * 1024
+RATE_LIMIT = "vibe.rate_limit"  # in a request's scope: headers that say what is left of its minute
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -104,6 +106,7 @@ class Ground:
     redis: Redis
     sealer: Sealer
     disk: Disk
+    meter: Meter
 
 
 async def ground(request: Request) -> Ground:
@@ -318,6 +321,7 @@ class Edge:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = _stamp(scope["path"], message.get("headers", ()), request_id)
+                message["headers"] += scope.get(RATE_LIMIT, ())
             await send(message)
 
         try:

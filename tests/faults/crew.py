@@ -96,6 +96,7 @@ class Crew:
             "VIBE_DATA_DIR": str(servers.directory.path),
             "VIBE_SECRET_KEY": SECRET_KEY,
             "VIBE_LEASE_SECONDS": "2",
+            "VIBE_RATE_LIMIT_PER_MINUTE": "0",
         }
         self._logs = servers.directory.room("logs")
         self._started: list[Started] = []
