@@ -89,11 +89,16 @@ async def test_it_says_what_it_is_and_offers_only_what_it_can_do() -> None:
 
 
 async def test_it_runs_a_command_and_quotes_what_it_found() -> None:
-    answers = await conversation("run `ls -la`", "exit code 0\ntotal 4\na.txt")
+    answers = await conversation("run `ls -la`", "exit code 0\n--- stdout\ntotal 4\na.txt")
     assert calls(answers) == [("shell", {"command": "ls -la"})]
     assert answers[0].content == "I will run `ls -la`."
     assert answers[0].stop_reason == "tool_calls"
-    assert answers[1].content == "**Ran `ls -la`** (exit code 0):\n\n```\nexit code 0\ntotal 4\na.txt\n```"
+    assert answers[1].content == "**Ran `ls -la`** (exit code 0):\n\n```\ntotal 4\na.txt\n```"
+
+
+async def test_what_a_command_printed_on_both_streams_is_told_apart() -> None:
+    answers = await conversation("run `ls`", "exit code 0\n--- stdout\na.txt\n--- stderr\noops")
+    assert answers[1].content == "**Ran `ls`** (exit code 0):\n\n```\n--- stdout\na.txt\n--- stderr\noops\n```"
 
 
 async def test_it_does_several_things_in_their_order() -> None:

@@ -311,9 +311,10 @@ def _report(wanted: list[plain_english.Action], possible: list[plain_english.Act
 def _told(action: plain_english.Action, outcome: Outcome) -> str:
     quoted = _quote(outcome.text)
     match outcome.status:
+        case "ok" if action.tool == "shell" and outcome.exit_code is not None:
+            return f"**{action.did}** (exit code {outcome.exit_code}):\n\n{_quote(_printed(outcome.text))}"
         case "ok":
-            code = outcome.exit_code if action.tool == "shell" else None
-            return f"**{action.did}**{'' if code is None else f' (exit code {code})'}:\n\n{quoted}"
+            return f"**{action.did}**:\n\n{quoted}"
         case "denied":
             return f"**Not done.** I wanted to {action.will}, and that was not allowed:\n\n{quoted}"
         case "timeout" | "cancelled" | "unknown" | "partial" as status:
@@ -323,6 +324,13 @@ def _told(action: plain_english.Action, outcome: Outcome) -> str:
             return f"**Not finished.** My attempt to {action.will} {word}; it may have taken effect or not:\n\n{quoted}"
         case _:
             return f"**Failed.** I wanted to {action.will}, and the tool answered:\n\n{quoted}"
+
+
+def _printed(text: str) -> str:
+    """What a command printed: the head of its result is told already, and names of streams are needed only where there are two."""
+    head, found, rest = text.partition("--- stdout\n")
+    alone = found and head.count("\n") == 1 and "\n--- stderr\n" not in rest
+    return rest if alone else text.partition("\n")[2]
 
 
 def _quote(text: str) -> str:
