@@ -12,7 +12,12 @@ from pydantic import BaseModel
 from backend import __version__
 from backend.accounts import api as accounts
 from backend.accounts.auth import SESSION_COOKIE
+from backend.accounts.gotrue import api as gotrue
+from backend.accounts.gotrue.mail import Mailer
 from backend.accounts.schemas import Feature
+from backend.accounts.supabase import api as supabase
+from backend.accounts.supabase.service import Supabase
+from backend.accounts.tokens import Tokens
 from backend.agent import api as agents
 from backend.agent.inference.access import open_models, open_session
 from backend.agent.inference.registry import Models
@@ -71,6 +76,7 @@ def create_app(given: Settings | None = None, features: Features | None = None) 
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with contextlib.AsyncExitStack() as stack:
             app.state.ground = ground = await _open(settings, stack)
+            _open_doors(app, ground, stack)
             app.state.models, app.state.watch = await _open_agents(ground, stack)
             yield
 
@@ -93,6 +99,8 @@ def create_app(given: Settings | None = None, features: Features | None = None) 
         threads.router,
         accounts.open_router,
         accounts.router,
+        gotrue.router,
+        supabase.router,
         agents.router,
         agents.agent_router,
         openai_door.router,
@@ -127,6 +135,18 @@ async def _open(settings: Settings, stack: contextlib.AsyncExitStack) -> Ground:
     meter = Meter(client)
     stack.push_async_callback(meter.close)
     return Ground(settings, database, client, Sealer(settings.vibe_secret_key.get_secret_value()), disk, meter)
+
+
+def _open_doors(app: FastAPI, on: Ground, stack: contextlib.AsyncExitStack) -> None:
+    """Who makes and checks access tokens, who sends mails, and the Supabase project that people sign in through, if there is one."""
+    app.state.tokens = Tokens(on.database, on.sealer, on.settings.vibe_public_url)
+    app.state.mailer = Mailer(on.settings)
+    stack.push_async_callback(app.state.mailer.close)
+    app.state.supabase = None
+    if on.settings.supabase_url is not None:
+        app.state.supabase = Supabase(on.settings, on.database, on.redis, on.sealer)
+        stack.push_async_callback(app.state.supabase.close)
+    app.state.token_checker = app.state.supabase or app.state.tokens
 
 
 async def _open_agents(on: Ground, stack: contextlib.AsyncExitStack) -> tuple[Models, Watch]:

@@ -179,19 +179,31 @@ BEGIN
     RETURN 'taken';
 END $$;
 
-CREATE FUNCTION keep_supabase_session(p_session uuid, p_sealed bytea, p_seconds integer) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
+-- A person who comes from outside for the first time, with an account and his identity; false when somebody has the address or nobody is there yet.
+CREATE FUNCTION create_linked_person(p_user uuid, p_account uuid, p_provider text, p_subject text, p_email text, p_name text, p_confirmed boolean,
+                                     p_metadata jsonb) RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+BEGIN
+    IF NOT create_person(p_user, p_account, p_email, p_name, NULL, p_confirmed, p_metadata) THEN RETURN false; END IF;
+    INSERT INTO identities (provider, subject, user_id) VALUES (p_provider, p_subject, p_user);
+    RETURN true;
+END $$;
+
+-- Whether somebody asks whoever has this address into an account.
+CREATE FUNCTION is_invited(p_email text) RETURNS boolean LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
+    SELECT EXISTS (SELECT 1 FROM invitations i WHERE lower(i.email) = lower(p_email) AND i.accepted_at IS NULL AND i.expires_at > now()) $$;
+
+-- The Supabase session behind the browser's session of this hash.
+CREATE FUNCTION keep_supabase_session(p_hash bytea, p_sealed bytea, p_seconds integer) RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
     INSERT INTO supabase_sessions (session_id, sealed, due_at)
-    SELECT s.session_id, p_sealed, now() + make_interval(secs => p_seconds) FROM sessions s WHERE s.session_id = p_session
+    SELECT s.session_id, p_sealed, now() + make_interval(secs => p_seconds) FROM sessions s WHERE s.token_hash = p_hash
     ON CONFLICT (session_id) DO UPDATE SET sealed = excluded.sealed, due_at = excluded.due_at $$;
 
--- The sealed refresh token of a session that wants to be refreshed: for one asker, who has a minute for it.
-CREATE FUNCTION claim_supabase_refresh(p_session uuid) RETURNS TABLE (sealed bytea) LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
-    UPDATE supabase_sessions s SET due_at = now() + interval '60 seconds' WHERE s.session_id = p_session AND s.due_at <= now() RETURNING s.sealed $$;
-
-CREATE FUNCTION supabase_session(p_session uuid) RETURNS TABLE (sealed bytea) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = public AS $$
-    SELECT s.sealed FROM supabase_sessions s WHERE s.session_id = p_session $$;
+-- Its sealed refresh token when it wants to be refreshed: for one asker, who has a minute for it.
+CREATE FUNCTION claim_supabase_refresh(p_hash bytea) RETURNS TABLE (sealed bytea) LANGUAGE sql SECURITY DEFINER SET search_path = public AS $$
+    UPDATE supabase_sessions x SET due_at = now() + interval '60 seconds' FROM sessions s
+    WHERE s.token_hash = p_hash AND x.session_id = s.session_id AND x.due_at <= now() RETURNING x.sealed $$;
 
 REVOKE EXECUTE ON FUNCTION installation_keep, create_person, confirm_first_person, auth_person, open_token_session, use_refresh_token, token_session,
-    put_recovery, use_recovery, person_by_identity, link_identity, keep_supabase_session, claim_supabase_refresh, supabase_session FROM PUBLIC;
+    put_recovery, use_recovery, person_by_identity, link_identity, create_linked_person, is_invited, keep_supabase_session, claim_supabase_refresh FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION installation_keep, create_person, auth_person, open_token_session, use_refresh_token, token_session,
-    put_recovery, use_recovery, person_by_identity, link_identity, keep_supabase_session, claim_supabase_refresh, supabase_session TO vibe_app;
+    put_recovery, use_recovery, person_by_identity, link_identity, create_linked_person, is_invited, keep_supabase_session, claim_supabase_refresh TO vibe_app;

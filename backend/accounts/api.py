@@ -7,7 +7,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from backend import __version__
 from backend.accounts import members, service, tenants
-from backend.accounts.auth import SESSION_COOKIE, Manager, Reader, Transaction, Visitor
+from backend.accounts.auth import SESSION_COOKIE, Manager, Reader, Transaction, Visitor, set_session_cookie
 from backend.accounts.schemas import (
     Acceptance,
     Account,
@@ -36,11 +36,9 @@ from backend.accounts.schemas import (
     SignUp,
     Transfer,
 )
-from backend.kit.http import Ground, OnGround, refusals
+from backend.accounts.supabase.service import Supabase
+from backend.kit.http import OnGround, refusals
 from backend.kit.pages import Page
-
-# The server's word on when a session ends is what counts; the browser keeps the cookie as long as browsers do.
-_COOKIE_SECONDS = 400 * 86_400
 
 Limit = Annotated[int, Query(ge=1, le=100)]
 IdempotencyKey = Annotated[str | None, Header(alias="idempotency-key", min_length=1, max_length=200)]
@@ -54,22 +52,34 @@ async def read_config(request: Request, on: OnGround) -> Config:
     """What a page needs to know before anyone has signed in."""
     features: dict[str, Feature] = await request.app.state.features()
     required = await service.setup_required(on.database)
-    return Config(version=__version__, setup_required=required, auth_mode="local", features=features)
+    supabase: Supabase | None = request.app.state.supabase
+    return Config(
+        version=__version__,
+        setup_required=required,
+        auth_mode="local" if supabase is None else "supabase",
+        auth_providers=[] if supabase is None else await supabase.offered(),
+        features=features,
+    )
 
 
 @open_router.post("/auth/setup", status_code=201, responses=refusals(403, 409, 429))
 async def setup_owner(new: Setup, request: Request, response: Response, on: OnGround) -> Me:
     """Create the owner with the one-time token that the first start printed."""
     token, me = await service.set_up(on.database, on.redis, new, _address(request), _user_agent(request))
-    _set_cookie(response, on, token)
+    set_session_cookie(response, on, token)
     return me
 
 
-@open_router.post("/auth/login", responses=refusals(401, 429))
+@open_router.post("/auth/login", responses=refusals(401, 403, 429, 502))
 async def log_in(login: Login, request: Request, response: Response, on: OnGround) -> Me:
-    """Sign in."""
-    token, me = await service.log_in(on.database, on.redis, login, _address(request), _user_agent(request))
-    _set_cookie(response, on, token)
+    """Sign in with an address and its password, here or (where SUPABASE_URL is set) at Supabase."""
+    address, agent = _address(request), _user_agent(request)
+    supabase: Supabase | None = request.app.state.supabase
+    if supabase is not None:
+        token, me = await supabase.log_in(login, address, agent)
+    else:
+        token, me = await service.log_in(on.database, on.redis, login, address, agent)
+    set_session_cookie(response, on, token)
     return me
 
 
@@ -79,7 +89,7 @@ async def sign_up(new: SignUp, request: Request, response: Response, on: OnGroun
     token, me = await members.sign_up(
         on.database, on.redis, on.settings.vibe_sign_up, new, _address(request), _user_agent(request)
     )
-    _set_cookie(response, on, token)
+    set_session_cookie(response, on, token)
     return me
 
 
@@ -97,7 +107,7 @@ async def accept_invitation(
     address, agent = _address(request), _user_agent(request)
     token, me = await members.accept(on.database, on.redis, who, given, address, agent)
     if token is not None:
-        _set_cookie(response, on, token)
+        set_session_cookie(response, on, token)
     return me
 
 
@@ -276,13 +286,6 @@ async def delete_account(
     if gone.signed_out:
         response.delete_cookie(SESSION_COOKIE, path="/")
     return gone
-
-
-def _set_cookie(response: Response, on: Ground, token: str) -> None:
-    secure = (on.settings.vibe_public_url or "").startswith("https://")
-    response.set_cookie(
-        SESSION_COOKIE, token, max_age=_COOKIE_SECONDS, path="/", secure=secure, httponly=True, samesite="lax"
-    )
 
 
 def _address(request: Request) -> str:

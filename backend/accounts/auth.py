@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Annotated, Protocol
 from uuid import UUID
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
 from backend.accounts import service
 from backend.accounts.service import Caller, Right
@@ -16,6 +16,8 @@ from backend.kit.problems import InvalidRequest, TooManyRequests, Unauthorized
 SESSION_COOKIE = "vibe_session"
 ACCOUNT_SHARE = 10  # an account's limit is so many times that of one key or session
 ACCOUNT_HEADER = "X-Account-Id"
+# The server's word on when a session ends is what counts; the browser keeps the cookie as long as browsers do.
+_COOKIE_SECONDS = 400 * 86_400
 
 # A door returns the caller, or None when what the request carries is not for it; it raises when it is, but is not valid.
 Door = Callable[[Ground, Request], Awaitable[Caller | None]]
@@ -54,12 +56,31 @@ async def token_door(on: Ground, request: Request) -> Caller | None:
     return await checker.caller(token.strip(), account_id)
 
 
+class SessionKeeper(Protocol):
+    """Whoever stands behind a browser's session, and may end it."""
+
+    async def keep_alive(self, token: str, caller: Caller) -> None:
+        """Return while the session lasts; raises `Unauthorized` when it is over."""
+
+
 async def _session_door(on: Ground, request: Request) -> Caller | None:
     # A header that came too is not overruled by the cookie: whoever sends it skipped the check of the site.
     token = request.cookies.get(SESSION_COOKIE)
     if not token or "authorization" in request.headers:
         return None
-    return await service.by_session(on.database, token)
+    found = await service.by_session(on.database, token)
+    keeper: SessionKeeper | None = request.app.state.supabase
+    if found is not None and keeper is not None:
+        await keeper.keep_alive(token, found)
+    return found
+
+
+def set_session_cookie(response: Response, on: Ground, token: str) -> None:
+    """Let the browser keep its session."""
+    secure = (on.settings.vibe_public_url or "").startswith("https://")
+    response.set_cookie(
+        SESSION_COOKIE, token, max_age=_COOKIE_SECONDS, path="/", secure=secure, httponly=True, samesite="lax"
+    )
 
 
 DOORS: tuple[Door, ...] = (_key_door, token_door, _session_door)

@@ -248,4 +248,5 @@ class Config(_View):
     version: str
     setup_required: bool
     auth_mode: Literal["local", "supabase"]
+    auth_providers: list[str] = Field([], description="Who else signs people in, e.g. `github`: GET /api/auth/oauth/{provider}.")
     features: dict[str, Feature]

@@ -226,12 +226,7 @@ async def log_in(
 
 async def check_login(database: Database, redis: Redis, login: Login, address: str) -> Row:
     """Whose address and password it is: `user_id` and `account_id`. Raises `WrongCredentials`, `TooManyRequests`."""
-    mail, network = digest(login.email.lower()).hex()[:32], network_of(address)
-    # Tight for one mail from one place, wider for the mail alone, so that a stranger cannot lock its owner out.
-    tries = f"login:{mail}:{network}"
-    await limits.hit(redis, f"login:from:{network}", limit=100, seconds=300)
-    await limits.hit(redis, tries, limit=10, seconds=300)
-    await limits.hit(redis, f"login:mail:{mail}", limit=200, seconds=300)
+    tries = await count_try(redis, login.email, address)
     known = await repository.login(database, login.email)
     right = await passwords.verify(known["password_hash"] if known else None, login.password)
     if known is None:
@@ -242,6 +237,17 @@ async def check_login(database: Database, redis: Redis, login: Login, address: s
         raise WrongCredentials()
     await limits.clear(redis, tries)
     return known
+
+
+async def count_try(redis: Redis, email: str, address: str) -> str:
+    """Count one try to sign in; the name of the limit that a success clears. Raises `TooManyRequests`."""
+    mail, network = digest(email.lower()).hex()[:32], network_of(address)
+    # Tight for one mail from one place, wider for the mail alone, so that a stranger cannot lock its owner out.
+    tries = f"login:{mail}:{network}"
+    await limits.hit(redis, f"login:from:{network}", limit=100, seconds=300)
+    await limits.hit(redis, tries, limit=10, seconds=300)
+    await limits.hit(redis, f"login:mail:{mail}", limit=200, seconds=300)
+    return tries
 
 
 async def open_session(session: Session, user_id: UUID, address: str, user_agent: str) -> str:
