@@ -19,6 +19,7 @@ from backend.accounts.supabase import api as supabase
 from backend.accounts.supabase.service import Supabase
 from backend.accounts.tokens import Tokens
 from backend.agent import api as agents
+from backend.agent import export
 from backend.agent.inference.access import open_models, open_session
 from backend.agent.inference.registry import Models
 from backend.agent.runs import api as runs
@@ -93,6 +94,7 @@ def create_app(given: Settings | None = None, features: Features | None = None) 
     )
     app.state.features = features or _Features(settings)
     app.state.metrics = metrics
+    app.state.export_parts = (export.agents, export.threads)
     http.install(app)
     for router in (
         runs.router,  # first, for it is asked most

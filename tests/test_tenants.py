@@ -29,7 +29,7 @@ OWN = {
     "list_agent_templates", "import_agent", "validate_agent", "list_tools", "list_threads", "list_approvals", "list_providers",
     "set_provider", "remove_provider", "test_provider", "list_models", "set_model_price", "read_inference_settings",
     "set_inference_settings", "log_out", "list_sessions", "end_other_sessions", "list_audit_log", "list_members", "list_invitations",
-    "create_invitation", "list_accounts", "create_account",
+    "create_invitation", "list_accounts", "create_account", "export_account",
 }  # fmt: skip
 REFUSED = {"leave_account": 409}  # the last owner of an account does not leave it
 LISTS = {"list_agents", "list_threads", "list_approvals"}

@@ -1,12 +1,15 @@
 """/api/auth, /api/accounts and /api/config."""
 
-from typing import Annotated
+import tempfile
+from collections.abc import Iterator
+from typing import IO, Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from backend import __version__
-from backend.accounts import members, service, tenants
+from backend.accounts import export, members, service, tenants
 from backend.accounts.auth import SESSION_COOKIE, Manager, Reader, Transaction, Visitor, set_session_cookie
 from backend.accounts.schemas import (
     Acceptance,
@@ -263,6 +266,36 @@ async def create_account(
 ) -> Account:
     """Open one more account, which one owns. Switch to it to work there."""
     return await tenants.create(on.database, who, new, key=idempotency_key)
+
+
+class _Zip(StreamingResponse):
+    media_type = "application/zip"
+
+
+@router.get(
+    "/accounts/export",
+    response_class=_Zip,
+    responses={200: {"content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}, **refusals(403, 429)},
+)
+async def export_account(who: Manager, request: Request, on: OnGround) -> _Zip:
+    """All of the account as a ZIP: every table as JSON, agents as YAML, threads as JSON; secrets are left out."""
+    parts: tuple[export.Part, ...] = request.app.state.export_parts
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (it lives until it is sent)
+    try:
+        await export.write(on.database, on.redis, who, parts, file)
+    except BaseException:
+        file.close()
+        raise
+    size = file.tell()
+    file.seek(0)
+    headers = {"Content-Disposition": 'attachment; filename="vibe-export.zip"', "Content-Length": str(size)}
+    return _Zip(_pieces(file), headers=headers)
+
+
+def _pieces(file: IO[bytes]) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(262_144):
+            yield piece
 
 
 @router.post("/accounts/{account_id}/switch", responses=refusals(403, 404))

@@ -1,6 +1,7 @@
 """Queries of accounts. Those that come before an account is known, or go across accounts, are the named functions of
 migrations/0002_across.sql and 0007_members.sql."""
 
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -194,6 +195,21 @@ async def rename_account(session: Session, name: str) -> None:
 async def delete_account(session: Session, by: UUID) -> list[Row]:
     """Remove every row of the account; `table_name, deleted, remaining` of each table, nothing when `by` is no owner."""
     return await session.fetch("SELECT * FROM delete_account($1)", by)
+
+
+async def tenant_columns(session: Session) -> list[Row]:
+    """`table, column, type` of all tables whose rows belong to accounts, as far as the product may read them."""
+    sql = """
+        SELECT c.table_name AS table, c.column_name AS column, c.udt_name AS type
+        FROM information_schema.columns c JOIN tenant_tables() AS t ON t = c.table_name
+        WHERE c.table_schema = 'public' AND has_table_privilege(format('%I', t), 'SELECT') ORDER BY c.table_name, c.ordinal_position"""
+    return await session.fetch(sql)
+
+
+def table_rows(session: Session, table: str, columns: list[str]) -> AsyncIterator[list[Row]]:
+    """All of the account's rows of a table in batches, each as JSON text; names are the catalogue's."""
+    names = ", ".join(f'"{column}"' for column in columns)
+    return session.stream(f'SELECT row_to_json(t)::text AS row FROM (SELECT {names} FROM "{table}" WHERE account_id = $1) t', session.account_id)
 
 
 # Members ----------------------------------------------------------------------------------------------------------------

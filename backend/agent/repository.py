@@ -1,6 +1,6 @@
 """Queries of agents, their drafts and versions, permission rules, and what an account set about models."""
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -253,3 +253,27 @@ async def set_default_model(session: Session, model: str | None) -> None:
         session.account_id,
         model,
     )
+
+
+# Export -----------------------------------------------------------------------------------------------------------------
+
+
+def exported_agents(session: Session) -> AsyncIterator[list[Row]]:
+    """Every agent with its active configuration, oldest first, in batches."""
+    return session.stream(f"{_AGENT} ORDER BY a.created_at, a.agent_id")
+
+
+def exported_threads(session: Session) -> AsyncIterator[list[Row]]:
+    """Every thread that is not deleted, in batches: its number, title, and all of it as `thread`."""
+    sql = """
+        SELECT t.thread_id, t.number, t.title, to_jsonb(t) - 'account_id' AS thread FROM threads t
+        WHERE t.deleted_at IS NULL ORDER BY t.number"""
+    return session.stream(sql)
+
+
+async def exported_messages(session: Session, thread_id: UUID) -> list[Row]:
+    """All messages of a thread in the order they got their place; what waits comes last."""
+    sql = """
+        SELECT to_jsonb(m) - '{account_id,search}'::text[] AS message FROM messages m
+        WHERE m.thread_id = $1 ORDER BY m.seq NULLS LAST, m.created_at"""
+    return await session.fetch(sql, thread_id)

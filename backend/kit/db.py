@@ -44,6 +44,12 @@ class Session:
         rows: list[Row] = await self._connection.fetch(sql, *values)
         return rows
 
+    async def stream(self, sql: str, *values: Any, size: int = 200) -> AsyncIterator[list[Row]]:
+        """All rows in batches, for what does not fit into memory at once."""
+        cursor = await self._connection.cursor(sql, *values)
+        while rows := await cursor.fetch(size):
+            yield rows
+
     async def row(self, sql: str, *values: Any) -> Row | None:
         """The first row, or None."""
         row: Row | None = await self._connection.fetchrow(sql, *values)
