@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from backend.accounts import service
-from backend.accounts.schemas import Email, NewApiKey, Password
+from backend.accounts.schemas import CreatedApiKey, Email, NewApiKey, Password
 from backend.cli.errors import Failure
 from backend.cli.listen import is_loopback
 from backend.cli.place import Place
@@ -72,12 +72,17 @@ def _usable(email: str, password: str) -> None:
 
 async def create_key(place: Place, name: str) -> str:
     """A new API key of the owner's. Raises `NoOwner`."""
+    return (await new_key(place, NewApiKey(name=name))).key
+
+
+async def new_key(place: Place, new: NewApiKey) -> CreatedApiKey:
+    """A new API key of the owner's, with all there is to know of it. Raises `NoOwner`."""
     async with _database(place) as database:
         caller = await service.by_key(database, await service.local_key(database, cli_key_file(place)))
         if caller is None:
             raise service.NoOwner()
         async with database.transaction(caller.account_id) as session:
-            return (await service.create_key(session, caller.user_id, NewApiKey(name=name))).key
+            return await service.create_key(session, caller.user_id, new)
 
 
 async def cli_key(place: Place) -> str:
