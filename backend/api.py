@@ -36,6 +36,7 @@ from backend.kit.problems import DiskFull
 from backend.kit.seal import Sealer
 from backend.kit.settings import Settings
 from backend.kit.settings import settings as process_settings
+from backend.services.attachments import api as attachments
 from backend.services.notifications import api as notifications
 from backend.services.webhooks import api as webhooks
 from backend.web import mount_web
@@ -108,12 +109,13 @@ def create_app(given: Settings | None = None, features: Features | None = None) 
         openai_door.router,
         webhooks.router,
         notifications.router,
+        attachments.router,
         _health,
     ):
         app.include_router(router)
     mount_web(app, WEB)
     hosts = http.Hosts(settings.vibe_host, settings.vibe_public_url)
-    app.add_middleware(http.Edge, hosts=hosts, session_cookie=SESSION_COOKIE, count=metrics.count)
+    app.add_middleware(http.Edge, hosts=hosts, session_cookie=SESSION_COOKIE, count=metrics.count, uploads={attachments.PATH: attachments.largest(settings)})
     return app
 
 

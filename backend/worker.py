@@ -71,7 +71,7 @@ async def _main(settings: Settings) -> None:
         )
         stack.push_async_callback(subscriber.close)
         forever = [asyncio.create_task(work) for work in (executor.beat_forever(), executor.sweep_forever(), executor.tidy_forever(), subscriber.run())]
-        forever += [asyncio.create_task(work) for work in (courier.deliver_forever(), hooks.tidy_forever(database))]
+        forever += [asyncio.create_task(work) for work in (courier.deliver_forever(), hooks.tidy_forever(settings, database))]
         writing = asyncio.create_task(writer.run())
         consuming = tasks.consume(broker, loop)
         log.info("worker is ready", extra={"worker": name})

@@ -35,7 +35,7 @@ REFUSED = {"leave_account": 409}  # the last owner of an account does not leave 
 LISTS = {"list_agents", "list_threads", "list_approvals"}
 # Ids that another's request may carry outside of the path.
 # What webhooks and notifications have.
-OWN |= {"list_webhooks", "create_webhook", "list_notifications", "count_notifications", "read_all_notifications"}
+OWN |= {"upload_attachment", "list_webhooks", "create_webhook", "list_notifications", "count_notifications", "read_all_notifications"}
 # What OpenAI's clients ask. Embeddings are not there yet.
 OWN |= {"list_openai_models", "create_chat_completion", "create_response"}
 REFUSED |= {"create_embedding": 503}
@@ -68,6 +68,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "decide_approval": {"decision": "deny", "act_hash": "hash"},
     "set_provider": {"base_url": "https://b.example.org/v1"},
     "test_provider": {},
+    "upload_attachment": {"bytes": "b"},
     "create_webhook": {"url": "https://b.example.org/hook", "events": ["run.finished"]},
     "update_webhook": {"description": "b"},
     "set_model_price": {"model": "custom/ada", "input_price": 5},
@@ -111,7 +112,8 @@ async def make_everything(client: httpx.AsyncClient, servers: Servers, person: P
     await ask("POST", f"/api/agents/{agent_id}/versions", {"note": MARK})
     await ask("PUT", f"/api/agents/{agent_id}/draft", {"config": {"name": f"{MARK} three"}})
     thread = await ask("POST", "/api/threads", {"agent_id": agent_id, "title": MARK})
-    message = {"message_id": str(uuid7()), "content": MARK}
+    file = await ask("POST", f"/api/attachments?name={MARK}.json", {MARK: MARK})
+    message = {"message_id": str(uuid7()), "content": MARK, "attachments": [file["attachment_id"]]}
     run = await ask("POST", f"/api/threads/{thread['thread_id']}/runs", {"message": message})
     key = await ask("POST", "/api/accounts/api-keys", {"name": MARK})
     hook = await ask("POST", "/api/webhooks", {"url": f"https://{MARK}.example.org/hook", "events": ["approval.requested"]})
@@ -126,6 +128,7 @@ async def make_everything(client: httpx.AsyncClient, servers: Servers, person: P
         message_id=message["message_id"],
         key_id=key["key_id"],
         webhook_id=hook["webhook_id"],
+        attachment_id=file["attachment_id"],
         invitation_id=invitation["invitation_id"],
         account_id=str(person.account_id),
         user_id=str(person.user_id),

@@ -25,6 +25,7 @@ If a tool result says `outcome unknown`, the act may or may not have happened: l
 
 _NOT_IN_NAMES = re.compile(r"[^a-zA-Z0-9_-]")
 _HISTORY_SHARE = 0.85
+_INLINED = 24_000  # characters of files that stand in one message
 _ANSWER_SHARE = 0.2  # of the window, kept free for the answer
 
 
@@ -91,7 +92,10 @@ def build_context(
     messages = [ChatMessage(role="system", content=system)]
     if dropped or dropped_before:
         messages.append(ChatMessage(role="user", content="[Earlier messages of this conversation are left out to save room. Ask if you need them.]"))
-    messages += [known.get(row["message_id"]) or known.setdefault(row["message_id"], _message(row)) for row in rows]
+    for row in rows:
+        if row["role"] == "user" and (files := row.get("attachments")):
+            messages.append(files_message(files))
+        messages.append(known.get(row["message_id"]) or known.setdefault(row["message_id"], _message(row)))
     parts = {"system": system_tokens, "tools": tool_tokens, "messages": _size(rows)}
     return Context(messages, parts, limit, dropped)
 
@@ -103,6 +107,17 @@ def fenced(message_id: UUID, name: str, content: str) -> str:
     """A tool's result as data: between marks with a secret that the result's author could not know."""
     secret = hashlib.sha256(message_id.bytes).hexdigest()[:12]
     return f'<tool_output tool="{name}" secret="{secret}">\n{content}\n</tool_output secret="{secret}">'
+
+
+def files_message(files: Sequence[Mapping[str, Any]]) -> ChatMessage:
+    """The files that came with a person's message, told before his words: where they lie in the workspace, and short texts whole, as data."""
+    listed = "\n".join(f"- {file['path']} ({file['media_type']}, {file['size']:,} bytes)" for file in files)
+    pieces, room = [f"[Files sent with the next message, in the workspace:\n{listed}]"], _INLINED
+    for file in files:
+        if (excerpt := file["excerpt"]) is not None and len(excerpt) <= room:
+            pieces.append(f"{file['path']}:\n{fenced(file['attachment_id'], 'attachment', excerpt)}")
+            room -= len(excerpt)
+    return ChatMessage(role="user", content="\n\n".join(pieces))
 
 
 def _turns(history: Sequence[Mapping[str, Any]]) -> list[list[Mapping[str, Any]]]:

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field
 
 from backend.agent.config import AgentConfig, Permission
+from backend.services.attachments.schemas import MOST_OF_A_MESSAGE, Attached
 
 RunStatus = Literal["queued", "running", "waiting_approval", "completed", "failed", "stopped", "timed_out"]
 TERMINAL: frozenset[str] = frozenset({"completed", "failed", "stopped", "timed_out"})
@@ -15,6 +16,7 @@ Effect = Literal["read", "idempotent", "once"]
 ToolStatus = Literal["ok", "error", "denied", "timeout", "cancelled", "unknown"]
 Kind = Literal["centralized", "decentralized", "local", "demo"]
 BusyPolicy = Literal["reject", "enqueue", "interrupt", "rollback"]
+WITH_FILES = "attachments"  # as the tool name of a person's message: it brought files
 
 
 class _View(BaseModel):
@@ -325,6 +327,7 @@ class Message(_View):
     tool_name: str | None = None
     status: Literal["ok", "error", "denied", "timeout", "cancelled", "unknown", "partial"] = "ok"
     receipt: Receipt | None = None
+    attachments: list[Attached] = Field(default_factory=list, description="Files that a person sent with it.")
     created_at: datetime
 
 
@@ -343,6 +346,7 @@ class UserMessage(BaseModel):
 
     message_id: UUID
     content: str = Field(min_length=1, max_length=1_000_000)
+    attachments: list[UUID] = Field(default_factory=list, max_length=MOST_OF_A_MESSAGE, description="Files that were uploaded before.")
 
 
 class NewRun(BaseModel):

@@ -4,13 +4,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from backend.agent.schemas import APPROVAL_FIELDS, MESSAGE_FIELDS, STEP_FIELDS, Run
+from backend.services.attachments.schemas import Attached
 
 _RUN = tuple(name for name in Run.model_fields if name not in ("place", "stop_requested"))
+_MESSAGE = tuple(name for name in MESSAGE_FIELDS if name != "attachments")
+_ATTACHED = tuple(Attached.model_fields)
 
 
 def message_view(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of messages."""
-    return {name: row[name] for name in MESSAGE_FIELDS} | {"tool_calls": row["tool_calls"] or []}
+    files = [{name: file[name] for name in _ATTACHED} for file in row.get("attachments") or ()]
+    return {name: row[name] for name in _MESSAGE} | {"tool_calls": row["tool_calls"] or [], "attachments": files}
 
 
 def step_view(row: Mapping[str, Any]) -> dict[str, Any]:

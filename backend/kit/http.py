@@ -8,7 +8,7 @@ import ipaddress
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
 from urllib.parse import urlsplit
@@ -301,9 +301,18 @@ class Edge:
     """The outermost layer of ours."""
 
     def __init__(
-        self, app: App, *, hosts: Hosts, session_cookie: str, count: Count, max_body: int = MAX_BODY
+        self,
+        app: App,
+        *,
+        hosts: Hosts,
+        session_cookie: str,
+        count: Count,
+        max_body: int = MAX_BODY,
+        uploads: Mapping[str, int] | None = None,
     ) -> None:
+        """`uploads` are paths whose bodies are files, not JSON, each with the bytes it may have."""
         self._app, self._hosts, self._count, self._max_body = app, hosts, count, max_body
+        self._uploads = uploads or {}
         self._cookie = re.compile(rf"(?:^|;)\s*{re.escape(session_cookie)}=")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -325,8 +334,8 @@ class Edge:
             await send(message)
 
         try:
-            self._refuse_strangers(scope["method"], headers)
-            await self._app(scope, self._bounded(headers, receive), stamped)
+            self._refuse_strangers(scope["method"], scope["path"], headers)
+            await self._app(scope, self._bounded(scope["path"], headers, receive), stamped)
         except Problem as problem:
             await answer(problem)(scope, receive, stamped)
         except Exception:
@@ -341,7 +350,7 @@ class Edge:
             self._count(scope["method"], getattr(route, "path", "none"), status, time.perf_counter() - began)
             kit_log.request_id.reset(token)
 
-    def _refuse_strangers(self, method: str, headers: Headers) -> None:
+    def _refuse_strangers(self, method: str, path: str, headers: Headers) -> None:
         host = headers.get("host", "")
         if not self._hosts.knows(host):
             raise WrongHost(
@@ -357,6 +366,7 @@ class Edge:
             has_body = headers.get("content-length", "0") != "0" or "transfer-encoding" in headers
             if (
                 has_body
+                and path not in self._uploads
                 and headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json"
             ):
                 raise UnsupportedMediaType()
@@ -378,25 +388,26 @@ class Edge:
                 "The request did not come from this product's own pages. Programs use an API key instead of a cookie."
             )
 
-    def _bounded(self, headers: Headers, receive: Receive) -> Receive:
+    def _bounded(self, path: str, headers: Headers, receive: Receive) -> Receive:
         """`receive`, but with `TooLarge` when more arrives than a body may hold."""
+        most = left = self._uploads.get(path, self._max_body)
         told = headers.get("content-length", "")
-        if told.isdecimal() and int(told) > self._max_body:
-            self._too_large()
-        left = self._max_body
+        if told.isdecimal() and int(told) > most:
+            _too_large(most)
 
         async def bounded() -> Message:
             nonlocal left
             message = await receive()
             left -= len(message.get("body", b""))
             if left < 0:
-                self._too_large()
+                _too_large(most)
             return message
 
         return bounded
 
-    def _too_large(self) -> NoReturn:
-        raise problems.TooLarge(f"A request may hold {self._max_body // 1024} KiB.")
+
+def _too_large(most: int) -> NoReturn:
+    raise problems.TooLarge(f"A request may hold {most // 1024} KiB.")
 
 
 def _stamp(path: str, headers: Any, request_id: str) -> list[tuple[bytes, bytes]]:

@@ -80,11 +80,12 @@ class Settings(BaseSettings):
     # Sandbox
     vibe_sandbox: Literal["bubblewrap", "off"] = Field("bubblewrap", description="Where tools run; `off` turns them off.")
     vibe_max_sandboxes: int = Field(30, ge=1, description="Live sandboxes one worker holds at most.")
-    vibe_tidy_seconds: float = Field(3600.0, gt=0, description="How often workspaces of threads that were deleted a week ago are removed.")
+    vibe_tidy_seconds: float = Field(3600.0, gt=0, description="How often workspaces and files of threads that were deleted a week ago are removed.")
     daytona_api_key: SecretStr | None = Field(None, description="Daytona.")
     daytona_server_url: str | None = Field(None, description="Daytona's API address.")
 
     # Services
+    vibe_max_attachment_mb: int = Field(25, ge=1, description="Size (MB) that a file sent with a message may have.")
     vibe_webhook_seconds: float = Field(10.0, gt=0, description="How long the receiver of a webhook may take to answer.")
 
     # Processes

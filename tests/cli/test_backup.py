@@ -47,6 +47,18 @@ def login(address: str) -> int:
     return status
 
 
+def ask(address: str, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[bytes, str]:
+    """An answer's body and cookie."""
+    parts = urlsplit(address)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+    connection.request(method, path, body, {"Content-Type": "application/json", "Origin": f"http://{parts.netloc}", **headers})
+    answer = connection.getresponse()
+    data, cookie = answer.read(), (answer.getheader("Set-Cookie") or "").partition(";")[0]
+    connection.close()
+    assert answer.status < 300, data
+    return data, cookie
+
+
 def work_in(path: Path) -> None:
     """What an agent leaves in a workspace: files, links, and a folder it has closed."""
     room = path / "workspaces"
@@ -81,6 +93,8 @@ def test_a_running_product_comes_back_elsewhere_as_it_was(product: Product, else
     address = owned(product)
     assert login(address) == 200
     work_in(product.path)
+    _, cookie = ask(address, "POST", "/api/auth/login", json.dumps({"email": "ann@example.org", "password": PASSWORD}).encode())
+    uploaded = json.loads(ask(address, "POST", "/api/attachments?name=kept.bin", b"kept with the rows", Cookie=cookie)[0])
     file = tmp_path / "vibe.backup"
     saved = product.vibe("backup", str(file))
     assert saved.returncode == 0, saved.stderr
@@ -91,7 +105,10 @@ def test_a_running_product_comes_back_elsewhere_as_it_was(product: Product, else
     assert restored.returncode == 0, restored.stderr
     assert rows(elsewhere.path) == before and len(before["users"]) == 1
     assert read_back(elsewhere.path) == ("kept\n", "/etc/hostname", 300_000)
-    assert login(elsewhere.start()) == 200
+    address = elsewhere.start()
+    assert login(address) == 200
+    assert ask(address, "GET", f"/api/attachments/{uploaded['attachment_id']}", Cookie=cookie)[0] == b"kept with the rows"
+    assert stat.S_IMODE((elsewhere.path / "blobs").stat().st_mode) == 0o700
     key = Path("service", "secret.key")
     assert (elsewhere.path / key).read_bytes() == (product.path / key).read_bytes()
 

@@ -5,9 +5,10 @@ import contextlib
 import functools
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from backend.agent.run import AgentRunner, RunFailed
 from backend.agent.runs import repository
 from backend.agent.stream import CONTROL_CHANNEL, RunStream, StreamWriter
 from backend.agent.thread import repository as thread_rows
+from backend.agent.thread.attached import have_files, with_files
 from backend.agent.thread.manager import LeaseLost, ThreadManager
 from backend.agent.tools.base import Tool
 from backend.agent.tools.sb_files_tool import FilesTool
@@ -40,6 +42,7 @@ from backend.kit.seal import Sealer
 from backend.kit.settings import Settings
 from backend.sandbox.protocol import SandboxSpec
 from backend.sandbox.service import SandboxManager
+from backend.services.attachments.blobs import Blobs
 
 log = logging.getLogger(__name__)
 _MOST_LOSSES = 5
@@ -281,6 +284,9 @@ class RunExecutor:
         """Load a run, and run it from where its rows say it is."""
         threads = ThreadManager(claimed["thread_id"], self._database, claimed["account_id"], claimed["run_id"], claimed["epoch"])
         run, history = await threads.load(lambda row: history_from(_config(row), row["thread_tokens"]), claimed)
+        if have_files(history):
+            async with self._database.transaction(claimed["account_id"]) as session:
+                history = await with_files(session, history)
         config = _config(run)
         get_model = self._resolver(run)
         steps, approvals = await threads.journal() if run["epoch"] > 1 else ([], [])
@@ -303,7 +309,7 @@ class RunExecutor:
             turn = Turn(
                 run, config, thread_manager=threads, stream=live.stream, interrupts=live.interrupts, history=history, steps=steps, approvals=approvals
             )
-            runner = AgentRunner(run["agent_id"], run["thread_id"], name, self._tools(config, run["thread_id"]), turn=turn, get_model=get_model)
+            runner = AgentRunner(run["agent_id"], run["thread_id"], name, self._tools(config, run["thread_id"], self._brought(run, history)), turn=turn, get_model=get_model)
             async for _ in runner.run(""):
                 pass
         finally:
@@ -326,9 +332,15 @@ class RunExecutor:
 
         return get_model
 
-    def _tools(self, config: AgentConfig, thread_id: UUID) -> list[Tool]:
+    def _brought(self, run: Mapping[str, Any], history: Sequence[Mapping[str, Any]]) -> list[tuple[str, Path]]:
+        """The files of the message that a run answers: where each belongs in the workspace, and where its bytes are."""
+        blobs = Blobs(self._settings.vibe_data_dir)
+        files = [file for row in history if row["message_id"] == run["input_message_id"] for file in row.get("attachments") or ()]
+        return [(file["path"], blobs.path(file["sha256"])) for file in files]
+
+    def _tools(self, config: AgentConfig, thread_id: UUID, brought: list[tuple[str, Path]]) -> list[Tool]:
         spec = SandboxSpec(str(thread_id), network=network_of(config))
-        workspace = Workspace(self._sandboxes, spec, self._sandbox_reason)
+        workspace = Workspace(self._sandboxes, spec, self._sandbox_reason, brought=brought)
         known: dict[str, Callable[[], Tool]] = {"code_execution": lambda: ShellTool(workspace), "file_operations": lambda: FilesTool(workspace)}
         return [known[name]() for name in config.tools if name in known]
 

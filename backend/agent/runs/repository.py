@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from backend.agent.schemas import WITH_FILES
 from backend.agent.thread.repository import RUN
 from backend.kit.db import Database, Row, Session
 
@@ -66,6 +67,11 @@ async def start(session: Session, thread: Row, message_id: UUID, content: str, t
         _START, message_id, thread["thread_id"], session.account_id, content, tokens, title, run_id, thread["agent_id"], thread["version_id"], model,
         thread["version"],
     )  # fmt: skip
+
+
+async def mark_files(session: Session, message_id: UUID) -> None:
+    """Say of a message that it brought files."""
+    await session.execute("UPDATE messages SET tool_name = $2 WHERE message_id = $1", message_id, WITH_FILES)
 
 
 async def add_run(session: Session, run_id: UUID, thread: Row, message_id: UUID, model: str | None, retry_of: UUID) -> Row:

@@ -7,16 +7,19 @@ from uuid import UUID
 from redis.asyncio import Redis
 
 from backend.accounts.service import decode_moment
+from backend.agent.context import files_message
 from backend.agent.inference.base import ChatMessage
 from backend.agent.inference.tokens import estimate_message
 from backend.agent.runs import desk, repository
 from backend.agent.schemas import TERMINAL, Approval, Decision, FileEntry, Folder, NewRun, Run, Step
 from backend.agent.thread import repository as journal
+from backend.agent.thread.attached import with_files
 from backend.agent.views import approval_view, message_view, run_view, step_view
 from backend.kit.db import Database, Row, Session, enqueue
 from backend.kit.ids import uuid7
 from backend.kit.pages import Page, encode_cursor
 from backend.kit.problems import Conflict, Gone, NotFound
+from backend.services.attachments import service as attachments
 
 WAKE = "agent.run"
 STOP = "agent.stop"
@@ -58,13 +61,17 @@ async def start(session: Session, thread_id: UUID, new: NewRun) -> Run:
         raise NotFound("There is no such thread.")
     if new.if_busy != "enqueue" and await repository.run_of_message(session, new.message.message_id, thread_id) is None:
         await _make_way(session, await repository.live_runs(session, thread_id), new)
-    said, tokens = new.message, estimate_message(ChatMessage("user", new.message.content))
+    said = new.message
+    files = await attachments.attach(session, thread_id, said.message_id, said.attachments) if said.attachments else []
+    tokens = estimate_message(ChatMessage("user", said.content)) + (estimate_message(files_message(files)) if files else 0)
     row = await repository.start(session, thread, said.message_id, said.content, tokens, _title(said.content), uuid7(), new.model)
     if row is None:
         known = await repository.run_of_message(session, said.message_id, thread_id)
         if known is None:
             raise MessageIdTaken("Make a new id for the message and send it again.")
         return Run.model_validate(run_view(known))
+    if files:
+        await repository.mark_files(session, said.message_id)
     enqueue(session, WAKE, run_id=row["run_id"])
     place = await repository.place(session, row["run_id"]) if row["waits"] else None
     return Run.model_validate(run_view(row, place))
@@ -197,7 +204,7 @@ async def snapshot(session: Session, run_id: UUID) -> dict[str, Any]:
     if row is None:
         raise NotFound("There is no such run.")
     place = await repository.place(session, run_id) if row["status"] == "queued" else None
-    messages = await journal.run_messages(session, run_id, row["input_message_id"])
+    messages = await with_files(session, await journal.run_messages(session, run_id, row["input_message_id"]))
     return {
         "type": "stream.snapshot",
         "run": run_view(row, place),

@@ -7,6 +7,7 @@ from uuid import UUID
 from backend.accounts.service import decode_moment
 from backend.agent.schemas import Message, MessagePage, NewThread, Run, Thread, ThreadUsage
 from backend.agent.thread import repository
+from backend.agent.thread.attached import with_files
 from backend.kit.db import Row, Session, enqueue
 from backend.kit.ids import uuid7
 from backend.kit.pages import Page, encode_cursor
@@ -67,7 +68,7 @@ async def delete(session: Session, thread_id: UUID) -> None:
 async def messages(session: Session, thread_id: UUID, before_seq: int | None, limit: int) -> MessagePage:
     """A page of a thread's messages, oldest first, ending before `before_seq` or at the newest."""
     await get(session, thread_id)
-    rows = await repository.messages(session, thread_id, before_seq, limit + 1)
+    rows = await with_files(session, await repository.messages(session, thread_id, before_seq, limit + 1))
     items = [Message.model_validate(_message(row)) for row in reversed(rows[:limit])]
     first = next((item.seq for item in items if item.seq is not None), None)
     return MessagePage(items=items, next_before_seq=first if len(rows) > limit else None)

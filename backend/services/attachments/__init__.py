@@ -1,0 +1,1 @@
+"""Files that people send with their messages: kept once, shown, brought into the workspace."""
