@@ -20,7 +20,7 @@ _PARAMETERS = {
     "keep_alive",
     "think",
 }
-_OPTIONS = {"num_ctx", "num_predict", "temperature", "top_p", "top_k", "seed", "stop"}
+_OPTIONS = {"num_ctx", "num_predict", "temperature", "top_p", "top_k", "seed", "stop", "frequency_penalty", "presence_penalty"}
 _KEYS = {"role", "content", "thinking", "images", "tool_calls", "tool_name"}
 
 MODELS: dict[str, dict[str, Any]] = {

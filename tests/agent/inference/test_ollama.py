@@ -12,6 +12,7 @@ from backend.agent.inference.base import (
     ModelEvent,
     ModelInfo,
     ModelRequest,
+    Options,
     ReasoningDelta,
     TextDelta,
     ToolCall,
@@ -20,6 +21,7 @@ from backend.agent.inference.base import (
     Usage,
 )
 from backend.agent.inference.errors import (
+    BadModelRequest,
     ContextOverflow,
     ModelError,
     ModelNotFound,
@@ -104,6 +106,22 @@ async def test_the_request_is_in_ollamas_shape(
             ],
         }
     ]
+
+
+async def test_what_a_caller_wishes_is_said_in_ollamas_words(
+    session: aiohttp.ClientSession, ollama_server: OllamaServer
+) -> None:
+    schema = {"type": "object", "properties": {"city": {"type": "string"}}}
+    form = {"type": "json_schema", "json_schema": {"name": "place", "schema": schema}}
+    given = Options(stop=("END",), top_p=0.9, seed=7, presence_penalty=1.0, tool_choice="none", response_format=form)
+    await completed(session, ollama_server, tools=(SHELL,), options=given)
+    (sent,) = ollama_server.sent
+    assert sent["options"] == {"num_ctx": 16384, "stop": ["END"], "top_p": 0.9, "seed": 7, "presence_penalty": 1.0}
+    assert sent["format"] == schema and "tools" not in sent
+    await completed(session, ollama_server, options=Options(response_format={"type": "json_object"}))
+    assert ollama_server.sent[1]["format"] == "json"
+    with pytest.raises(BadModelRequest):
+        await completed(session, ollama_server, tools=(SHELL,), options=Options(tool_choice="required"))
 
 
 async def test_an_answer_with_everything_in_it(
