@@ -20,13 +20,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-import asyncpg
-
 from backend.cli.errors import Failure
 from backend.cli.place import Place
 from backend.embedded.process import Say
 from backend.embedded.programs import postgres_binaries
-from backend.kit.db import APP_ROLE
+from backend.kit.db import APP_ROLE, connect, driver_address
 from backend.sandbox.protocol import Limits, SandboxBusy
 from backend.sandbox.volumes import Volumes
 
@@ -313,7 +311,7 @@ async def _restore_database(place: Place, dump: Path, say: Say) -> None:
 
 async def _make_ready(dsn: str) -> None:
     """Refuse a database that holds tables; make the role that the dump grants rights to."""
-    connection = await asyncpg.connect(dsn)
+    connection = await connect(dsn)
     try:
         if await connection.fetchval("SELECT 1 FROM pg_tables WHERE schemaname = 'public' LIMIT 1"):
             raise NotEmpty("The database behind DATABASE_URL holds tables already. Restore into an empty one.")
@@ -328,7 +326,7 @@ def _tool(name: str, dsn: str, *arguments: str) -> None:
 
     The wheel's speaks to every server up to its own version but without TLS; where that is asked for, the system's is tried.
     """
-    parts = urlsplit(dsn)
+    parts = urlsplit(driver_address(dsn)[0])
     address = urlunsplit(parts._replace(netloc=f"{parts.username or ''}@{parts.netloc.rpartition('@')[2]}"))
     environment = {"PATH": os.environ.get("PATH", os.defpath), "PGPASSWORD": unquote(parts.password or "")}
     error = ""

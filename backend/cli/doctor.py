@@ -13,7 +13,7 @@ from backend.cli.environment import ROOT
 from backend.cli.place import Place
 from backend.embedded.errors import EmbeddedError
 from backend.embedded.programs import postgres_binaries, valkey_binary
-from backend.kit.db import LOST
+from backend.kit.db import LOST, connect, driver_address
 from backend.kit.disk import Disk
 from backend.kit.problems import DiskFull
 from backend.kit.redis import LOST as REDIS_LOST
@@ -55,7 +55,7 @@ async def _database(settings: Settings) -> Finding:
         return Finding("database", "ok", "embedded Postgres, not running")
     dsn = settings.database_url.get_secret_value() if settings.database_url else place.postgres().url
     try:
-        connection = await asyncpg.connect(dsn, timeout=5)
+        connection = await connect(dsn, timeout=5)
     except (*LOST, asyncpg.PostgresError) as error:
         return Finding("database", "broken", str(error), "Look at DATABASE_URL, and whether the server runs.")
     try:
@@ -65,7 +65,8 @@ async def _database(settings: Settings) -> Finding:
         await connection.close()
     if not vector:
         return Finding("database", "broken", f"Postgres {version} without pgvector", "Install the extension `vector` on the server.")
-    return Finding("database", "ok", f"Postgres {version}" + ("" if settings.database_url else ", embedded"))
+    pooled = ", behind a pooler of transactions: without prepared statements" if driver_address(dsn)[1] else ""
+    return Finding("database", "ok", f"Postgres {version}{pooled}" + ("" if settings.database_url else ", embedded"))
 
 
 async def _valkey(settings: Settings) -> Finding:
@@ -114,6 +115,8 @@ def _models(settings: Settings) -> Finding:
 def _supabase(settings: Settings) -> Finding | None:
     if settings.supabase_url is None:
         return None
+    if settings.supabase_anon_key is None:
+        return Finding("supabase", "broken", "SUPABASE_URL is set, SUPABASE_ANON_KEY is not: nobody can sign in", "Set SUPABASE_ANON_KEY (Project > API keys).")
     where = "DATABASE_URL" if settings.database_url else "the embedded Postgres"
     fix = "" if settings.database_url else "To keep data in Supabase, set DATABASE_URL to its connection string (Project > Connect)."
     return Finding("supabase", "off" if fix else "ok", f"SUPABASE_URL is set; data lie in {where}", fix)

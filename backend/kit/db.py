@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from uuid import UUID
 
 import asyncpg
@@ -18,6 +18,9 @@ from backend.kit import tasks
 from backend.kit.problems import Unavailable
 
 APP_ROLE = "vibe_app"
+_STATEMENTS = 100  # that a connection keeps prepared
+_POOLER_PORT = 6543  # Supabase's, for transactions
+_SUPABASE_POOLER = ".pooler.supabase.com"
 Row = Mapping[str, Any]  # asyncpg's Record is one in all but name
 
 # What asyncpg raises when Postgres is down, starting, stopping or was lost in the middle.
@@ -84,8 +87,18 @@ class Database:
     @classmethod
     async def connect(cls, dsn: str, *, size: int = 10) -> "Database":
         """Open a pool of at most `size` connections to `dsn`; `DatabaseUnavailable` when nothing answers."""
+        plain, pooled = driver_address(dsn)
         try:
-            pool = await asyncpg.create_pool(dsn, min_size=1, max_size=size, init=_prepare, reset=_keep, timeout=5, command_timeout=60)
+            pool = await asyncpg.create_pool(
+                plain,
+                min_size=1,
+                max_size=size,
+                init=_prepare,
+                reset=_keep,
+                timeout=5,
+                command_timeout=60,
+                statement_cache_size=0 if pooled else _STATEMENTS,
+            )
         except LOST as error:
             raise DatabaseUnavailable(str(error)) from error
         return cls(pool)
@@ -155,10 +168,29 @@ class Database:
 
 
 def app_dsn(dsn: str, password: str) -> str:
-    """`dsn` with the role that the product runs as, which row-level security binds."""
+    """`dsn` with the role that the product runs as, which row-level security binds. Supabase's pooler wants the project behind a role's name
+    (`postgres.project`), so what stands there stays."""
     parts = urlsplit(dsn)
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{APP_ROLE}:{quote(password, safe='')}@{host}"))
+    who, _, host = parts.netloc.rpartition("@")
+    project = who.partition(":")[0].partition(".")[2] if (parts.hostname or "").endswith(_SUPABASE_POOLER) else ""
+    role = f"{APP_ROLE}.{project}" if project else APP_ROLE
+    return urlunsplit(parts._replace(netloc=f"{role}:{quote(password, safe='')}@{host}"))
+
+
+def driver_address(dsn: str) -> tuple[str, bool]:
+    """`dsn` as the driver takes it, and whether a pooler of transactions (PgBouncer, Supavisor) stands before the server, which `pgbouncer=true` or
+    port 6543 says. Behind one nothing outlives a transaction: no prepared statement and no lock of a session's."""
+    parts = urlsplit(dsn)
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    kept = [(name, value) for name, value in options if name != "pgbouncer"]
+    pooled = parts.port == _POOLER_PORT or ("pgbouncer", "true") in options
+    return (urlunsplit(parts._replace(query=urlencode(kept))) if len(kept) < len(options) else dsn), pooled
+
+
+async def connect(dsn: str, **options: Any) -> Any:
+    """A connection of one's own, as the driver opens it."""
+    plain, pooled = driver_address(dsn)
+    return await asyncpg.connect(plain, **(options | ({"statement_cache_size": 0} if pooled else {})))
 
 
 def dumps(value: Any) -> str:

@@ -1,11 +1,12 @@
 """Migrations: numbered SQL files, applied once each, in order, by one starter at a time."""
 
+import contextlib
 import hashlib
 from pathlib import Path
 
 import asyncpg
 
-from backend.kit.db import APP_ROLE, LOST, DatabaseUnavailable
+from backend.kit.db import APP_ROLE, LOST, DatabaseUnavailable, connect, driver_address
 
 FOLDER = Path(__file__).parents[2] / "migrations"
 _LOCK = 0x76_69_62_65  # "vibe"
@@ -16,22 +17,27 @@ class ChangedMigration(RuntimeError):
 
 
 async def migrate(dsn: str, app_password: str, folder: Path = FOLDER) -> list[str]:
-    """Apply what is missing under an advisory lock and give the app's role its password. Returns the names applied."""
+    """Apply what is missing under an advisory lock and give the app's role its password. Returns the names applied.
+
+    Behind a pooler of transactions all of it is one transaction, for a session's lock would not hold there.
+    """
     try:
-        connection = await asyncpg.connect(dsn)
+        connection = await connect(dsn)
     except LOST as error:
         raise DatabaseUnavailable(str(error)) from error
+    pooled = driver_address(dsn)[1]
     try:
-        await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
-        await _ensure_app_role(connection, app_password)
-        return await _apply(connection, folder)
+        async with connection.transaction() if pooled else contextlib.nullcontext():
+            await connection.execute(f"SELECT pg_advisory_{'xact_' if pooled else ''}lock({_LOCK})")
+            await _ensure_app_role(connection, app_password)
+            return await _apply(connection, folder)
     finally:
         await connection.close()
 
 
 async def pending(dsn: str, folder: Path = FOLDER) -> list[str]:
     """Names of migrations that are not applied yet."""
-    connection = await asyncpg.connect(dsn)
+    connection = await connect(dsn)
     try:
         if await connection.fetchval("SELECT to_regclass('migrations')") is None:
             return [path.name for path in sorted(folder.glob("*.sql"))]
