@@ -1,22 +1,21 @@
 """The commands of `vibe`. Each says what it does, with examples; the work is done in the modules beside this one."""
 
-import asyncio
 import json
 import os
 import socket
 import sys
-from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated
 
 import typer
 
+from backend.cli import agents, keys, members
 from backend.cli.errors import Failure
 from backend.cli.place import NotHere, Place
+from backend.cli.running import fail
+from backend.cli.running import run as run_work
 from backend.embedded.errors import EmbeddedError
-from backend.kit.problems import Problem
 from backend.kit.settings import Settings, settings
-from backend.sandbox.protocol import SandboxError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,24 +31,14 @@ sandbox = typer.Typer(no_args_is_help=True, help="The sandbox that agents' tools
 app.add_typer(owner, name="owner")
 app.add_typer(key, name="key")
 app.add_typer(sandbox, name="sandbox")
+app.add_typer(agents.app, name="agents")
+app.add_typer(members.app, name="members")
+app.add_typer(keys.app, name="keys")
 
 
 def say(text: str) -> None:
     """A line on the terminal, at once."""
     print(text, flush=True)
-
-
-def _fail(error: object) -> NoReturn:
-    print(f"vibe: {error}", file=sys.stderr)
-    raise typer.Exit(1)
-
-
-def _run(work: Coroutine[Any, Any, Any]) -> Any:
-    """Run a command's work; an expected failure becomes one line and exit code 1."""
-    try:
-        return asyncio.run(work)
-    except (Failure, EmbeddedError, SandboxError, Problem, OSError) as error:
-        _fail(error)
 
 
 @app.command()
@@ -65,7 +54,7 @@ def up(
     """
     from backend.cli.up import Up
 
-    _run(Up(settings(), say).run(host=host, port=port))
+    run_work(Up(settings(), say).run(host=host, port=port))
 
 
 @app.command()
@@ -78,7 +67,7 @@ def migrate() -> None:
             applied = await place.migrate(dsn)
         say(f"applied: {', '.join(applied)}" if applied else "nothing to do")
 
-    _run(work())
+    run_work(work())
 
 
 def _entered(**more: object) -> Settings:
@@ -92,7 +81,7 @@ def _entered(**more: object) -> Settings:
         place.create()
         return place.settled()
     except (EmbeddedError, Failure) as error:
-        _fail(error)
+        fail(error)
 
 
 @app.command()
@@ -111,14 +100,14 @@ def api(
     try:
         bound = socket.socket(fileno=fd) if fd is not None else bind(host or now.vibe_host, now.vibe_port if port is None else port)
     except Failure as error:
-        _fail(error)
+        fail(error)
     where = bound.getsockname()
     ready = _entered(vibe_host=where[0], vibe_port=where[1])
     assert ready.database_url is not None
     if fd is None:  # a supervisor that hands over its socket has looked already
         from backend.cli import people
 
-        _run(people.open_to_others(ready.database_url.get_secret_value(), where[0]))
+        run_work(people.open_to_others(ready.database_url.get_secret_value(), where[0]))
 
     import uvicorn
 
@@ -158,7 +147,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="For programs.")
 
     from backend.cli.doctor import examine
 
-    findings = _run(examine(settings()))
+    findings = run_work(examine(settings()))
     if as_json:
         say(json.dumps([asdict(finding) for finding in findings]))
     else:
@@ -219,7 +208,7 @@ def run(
         secret = os.environ.get("VIBE_API_KEY") or await people.cli_key(place)
         return await talk.run(address, secret, message, agent=agent, thread_id=thread, as_json=as_json)
 
-    raise typer.Exit(_run(work()))
+    raise typer.Exit(run_work(work()))
 
 
 @sandbox.command("exec")
@@ -230,7 +219,7 @@ def sandbox_exec() -> None:
     """
     from backend.cli.box import execute
 
-    raise typer.Exit(_run(execute(settings(), sys.stdin.read())))
+    raise typer.Exit(run_work(execute(settings(), sys.stdin.read())))
 
 
 @app.command()
@@ -241,7 +230,7 @@ def backup(file: Annotated[Path, typer.Argument(help="Where to write it.")]) -> 
     """
     from backend.cli.backup import back_up
 
-    _run(back_up(Place(settings(), say), file, say))
+    run_work(back_up(Place(settings(), say), file, say))
 
 
 @app.command()
@@ -255,7 +244,23 @@ def restore(
     """
     from backend.cli.backup import restore as bring_back
 
-    _run(bring_back(Place(settings(), say), file, force=force, say=say))
+    run_work(bring_back(Place(settings(), say), file, force=force, say=say))
+
+
+@app.command("export")
+def export_account(
+    file: Annotated[Path, typer.Argument(dir_okay=False, help="Where to write it.")],
+    url: Annotated[str | None, typer.Option(help="Where the product is; without it the one that runs here.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
+) -> None:
+    """Write everything of the account into a ZIP: tables as JSON, agents as YAML, threads as JSON. Secrets are left out.
+
+    Example: `vibe export account-$(date +%F).zip`
+    """
+    from backend.cli.exporting import export
+
+    size = run_work(export(url, file))
+    say(json.dumps({"file": str(file), "bytes": size}) if as_json else f"{file}: {size} bytes")
 
 
 @app.command()
@@ -263,7 +268,7 @@ def setup() -> None:
     """Print a new link that creates the owner; the one that was printed before is worthless then."""
     from backend.cli import people
 
-    say(_run(people.setup_link(Place(settings(), say))))
+    say(run_work(people.setup_link(Place(settings(), say))))
 
 
 @owner.command("create")
@@ -280,7 +285,7 @@ def owner_create(
     """
     from backend.cli import people
 
-    _run(people.create_owner(Place(settings(), say), email, name, password))
+    run_work(people.create_owner(Place(settings(), say), email, name, password))
     say(f"{email} is the owner of this installation.")
 
 
@@ -297,7 +302,7 @@ def owner_password(
     """
     from backend.cli import people
 
-    _run(people.reset_password(Place(settings(), say), email, password))
+    run_work(people.reset_password(Place(settings(), say), email, password))
     say(f"{email} has a new password.")
 
 
@@ -309,4 +314,4 @@ def key_create(name: Annotated[str, typer.Argument(help="What the key is for.")]
     """
     from backend.cli import people
 
-    say(_run(people.create_key(Place(settings(), say), name)))
+    say(run_work(people.create_key(Place(settings(), say), name)))

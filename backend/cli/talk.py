@@ -1,11 +1,14 @@
 """`vibe run`: a message to an agent from the terminal, through the same HTTP API as the web pages."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import sys
 from collections.abc import AsyncIterator
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
+from urllib.parse import quote
+from uuid import UUID
 
 import aiohttp
 
@@ -35,10 +38,29 @@ class Talk:
                 raise Refused(f"{problem.get('title', answer.reason)}. {problem.get('detail', '')}".strip())
             return data
 
+    async def text(self, path: str) -> str:
+        """One answer as it is. Raises `Refused`."""
+        async with self._http.get(f"{self._url}{path}") as answer:
+            if answer.status >= 400:
+                problem = await answer.json(content_type=None)
+                raise Refused(f"{problem.get('title', answer.reason)}. {problem.get('detail', '')}".strip())
+            return await answer.text()
+
+    async def download(self, path: str, target: IO[bytes]) -> None:
+        """One answer's bytes into a file. Raises `Refused`."""
+        async with self._http.get(f"{self._url}{path}") as answer:
+            if answer.status >= 400:
+                problem = await answer.json(content_type=None)
+                raise Refused(f"{problem.get('title', answer.reason)}. {problem.get('detail', '')}".strip())
+            async for piece in answer.content.iter_chunked(262_144):
+                target.write(piece)
+
     async def agent(self, name: str | None) -> str:
         """Id of the agent of that name or id; without one, of the newest agent, or of a new one from the first template."""
         if name is not None:
-            page = await self.call("GET", f"/api/agents?limit=100&q={name}")
+            with contextlib.suppress(ValueError):
+                return str(UUID(name))
+            page = await self.call("GET", f"/api/agents?limit=100&q={quote(name)}")
             for agent in page["items"]:
                 if name in (agent["name"], agent["agent_id"]):
                     return str(agent["agent_id"])
@@ -178,7 +200,7 @@ class Screen:
     def _write(self, text: str) -> None:
         if text:
             self._shown += text
-            self._out.write(_printable(text))
+            self._out.write(printable(text))
             self._out.flush()
             self._column_zero = text.endswith("\n")
 
@@ -186,7 +208,7 @@ class Screen:
         self.end()
         self._column_zero = True
         dim, plain = ("\033[2m", "\033[0m") if self._notes.isatty() else ("", "")
-        self._notes.write(f"{dim}{_printable(text)}{plain}\n")
+        self._notes.write(f"{dim}{printable(text)}{plain}\n")
         self._notes.flush()
 
 
@@ -195,7 +217,7 @@ def _short(text: str, length: int = 160) -> str:
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Without control characters: what a tool prints must not drive the terminal."""
     return "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text)
 
