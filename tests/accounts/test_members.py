@@ -211,6 +211,8 @@ async def test_where_it_is_open_everybody_gets_an_account_of_his_own(spawn: Spaw
         assert made.status_code == 201, made.text
         assert made.json()["account"]["role"] == "owner" and made.json()["account"]["account_id"] != str(ada.account_id)
         assert (await client.get("/api/auth/me")).json() == made.json()
+        acts = [one["act"] for one in (await client.get("/api/accounts/audit")).json()["items"]]
+        assert sorted(acts) == ["login", "person.signed_up"]
         taken = await client.post("/api/auth/sign-up", json={"email": "ADA@example.org", **NEW})
         assert taken.status_code == 409
 
