@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import replace
 from typing import Annotated, Any, Protocol, TypeVar, cast
 from uuid import UUID
 
@@ -174,21 +175,19 @@ class _Asking:
 
     def __init__(self, request: Request, on: Ground, who: Caller, desk: inference.Desk, *, key: str | None, stops: bool) -> None:
         self._request, self._on, self._who, self._desk, self._key, self._stops = request, on, who, desk, key, stops
-        self._target: service.Agent | Model | None = None
         self.place: agents.Place | None = None
         self.id = uuid7().hex
 
     async def begin(self, question: Question, previous: str | None = None) -> AsyncGenerator[ModelEvent, None]:
         """Find who is asked, start what has to be started, and return what will be said. No connection is held afterwards."""
-        self._question = question
         async with self._on.database.transaction(self._who.account_id) as session:
             target = await service.meant(session, self._desk, question.model)
             if isinstance(target, Model):
                 if previous is not None:
                     raise Refused("A model's responses are not kept: send the conversation as the input.", param="previous_response_id")
-                return target.answer(question.request(self.id))
+                return service.told(target, question, self.id, self._who.account_id)
             thread_id = (await service.earlier(session, previous)).thread_id if previous else question.thread_id
-            question = Question(**{**vars(question), "thread_id": thread_id})
+            question = replace(question, thread_id=thread_id)
             seen = hashlib.sha256(await self._request.body()).digest()
             threads_at = _threads_at(self._request, self._on)
             run = await agents.begin(session, target.agent_id, question, key=self._key, request=seen, threads_at=threads_at)

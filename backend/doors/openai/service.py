@@ -1,22 +1,29 @@
 """Whom a model's name means, and what can be named."""
 
+import contextlib
+import logging
 from collections import Counter
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from uuid import UUID
 
 from backend.agent import service as agents
 from backend.agent.inference import service as inference
+from backend.agent.inference.base import Completed, ModelEvent
 from backend.agent.inference.errors import ModelNotFound
+from backend.agent.inference.pricing import cost_micro_usd
 from backend.agent.inference.registry import Model
 from backend.agent.runs import service as runs
 from backend.agent.schemas import Run
 from backend.doors.openai import agents as answers
 from backend.doors.openai.errors import NoSuchModel, Refused
-from backend.doors.openai.question import thread_perhaps
+from backend.doors.openai.question import Question, thread_perhaps
 from backend.doors.openai.responses import finished
 from backend.doors.openai.schemas import ListedModel, Response, ResponseError, ResponseStatus
 from backend.kit.db import Database, Session
 from backend.kit.problems import NotFound
+
+log = logging.getLogger(__name__)
 
 AUTO = "auto"
 AGENT = "agent/"
@@ -49,6 +56,19 @@ async def meant(session: Session, desk: inference.Desk, name: str) -> Agent | Mo
         return await inference.chosen(session, desk, None if name == AUTO else name)
     except ModelNotFound as error:
         raise NoSuchModel(error.detail) from None
+
+
+async def told(model: Model, question: Question, call_id: str, account_id: UUID) -> AsyncGenerator[ModelEvent, None]:
+    """What a model says; the log keeps what it took, for no run does. Raises `ModelError`."""
+    async with contextlib.aclosing(model.answer(question.request(call_id))) as events:
+        async for event in events:
+            if isinstance(event, Completed):
+                took = {
+                    "account_id": str(account_id), "call_id": call_id, "model": model.name, "input_tokens": event.usage.input_tokens,
+                    "output_tokens": event.usage.output_tokens, "cost_micro_usd": cost_micro_usd(event.usage, model.info),
+                }  # fmt: skip
+                log.info("a model was asked without an agent", extra=took)
+            yield event
 
 
 async def listed(database: Database, desk: inference.Desk) -> list[ListedModel]:
