@@ -1,10 +1,10 @@
 """What the agent core says and hears over HTTP, and the catalogue of tools (names, actions, effect classes) as data."""
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from backend.agent.config import AgentConfig, Permission
 from backend.services.attachments.schemas import MOST_OF_A_MESSAGE, Attached
@@ -245,6 +245,10 @@ def tool_name(name: str) -> str | None:
 # Threads and messages -------------------------------------------------------------------------------------------------
 
 
+Tag = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=50)]
+Tags = Annotated[list[Tag], Field(max_length=20), AfterValidator(lambda tags: list(dict.fromkeys(tags)))]
+
+
 class NewThread(BaseModel):
     """A thread with an agent. A client may bring its own id, so that asking twice makes one."""
 
@@ -254,9 +258,12 @@ class NewThread(BaseModel):
 
 
 class ThreadUpdate(BaseModel):
-    """What a person changes of a thread."""
+    """What a person changes of a thread. What is left out stays as it is."""
 
-    title: str = Field(min_length=1, max_length=300)
+    title: str | None = Field(None, min_length=1, max_length=300)
+    pinned: bool | None = None
+    archived: bool | None = None
+    tags: Tags | None = None
 
 
 class ThreadUsage(_View):
@@ -276,10 +283,15 @@ class Thread(_View):
     agent_name: str
     number: int
     title: str
+    pinned: bool = False
+    archived: bool = False
+    tags: list[str] = Field(default_factory=list)
+    active_branch: int = Field(0, description="The branch that a new message goes on.")
     active_run: "Run | None" = None
     usage: ThreadUsage | None = None
     created_at: datetime
     updated_at: datetime
+    deleted_at: datetime | None = Field(None, description="When it was deleted; for seven days it can be restored.")
 
 
 class Receipt(_View):
@@ -331,11 +343,33 @@ class Message(_View):
     created_at: datetime
 
 
-class MessagePage(_View):
-    """Messages, oldest first. `next_before_seq` asks for what lies before; null at the beginning."""
+class PlacedMessage(Message):
+    """A message on a branch's path. When it was said in several ways, `siblings` are all of them in order, and `position` is where it stands among them."""
 
-    items: list[Message]
+    branch: int
+    siblings: list[UUID] = Field(default_factory=list)
+    position: int = Field(0, description="Counts from 0.")
+
+
+class MessagePage(_View):
+    """Messages of one branch's path, oldest first. `next_before_seq` asks for what lies before; null at the beginning."""
+
+    branch: int
+    items: list[PlacedMessage]
     next_before_seq: int | None
+
+
+class BranchChoice(BaseModel):
+    """The branch that holds this message is the one that goes on."""
+
+    message_id: UUID
+
+
+class NewFork(BaseModel):
+    """A new thread that begins as this one stands at a message."""
+
+    message_id: UUID
+    title: str | None = Field(None, min_length=1, max_length=300)
 
 
 # Runs -----------------------------------------------------------------------------------------------------------------
@@ -350,11 +384,15 @@ class UserMessage(BaseModel):
 
 
 class NewRun(BaseModel):
-    """A message and the run that answers it. `if_busy` says what happens when the thread has a run already."""
+    """A message and the run that answers it. `if_busy` says what happens when the thread has a run already.
+
+    With `edits` it is said in place of another message: on a new branch that begins before that one, which is kept.
+    """
 
     message: UserMessage
     model: str | None = Field(None, max_length=300, description="provider/name, for this run only.")
     if_busy: BusyPolicy = "enqueue"
+    edits: UUID | None = Field(None, description="The message of a person that this one is another version of.")
 
 
 class Run(_View):

@@ -23,7 +23,7 @@ async def lock_thread(session: Session, thread_id: UUID) -> Row | None:
     """
     sql = """
         WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0)))
-        SELECT t.thread_id, t.agent_id, t.title, v.version_id, v.number AS version
+        SELECT t.thread_id, t.agent_id, t.title, t.active_branch AS branch, v.version_id, v.number AS version
         FROM locked, threads t JOIN agents a ON a.agent_id = t.agent_id AND a.deleted_at IS NULL
         JOIN agent_versions v ON v.agent_id = a.agent_id AND v.number = a.active_version
         WHERE t.thread_id = $1 AND t.deleted_at IS NULL"""
@@ -44,19 +44,24 @@ _START = f"""
     WITH known AS (SELECT 1 FROM messages WHERE message_id = $1),
     busy AS (SELECT EXISTS (SELECT 1 FROM runs WHERE thread_id = $2 AND status IN {_LIVE})
                  OR EXISTS (SELECT 1 FROM messages WHERE thread_id = $2 AND seq IS NULL AND NOT discarded) AS waits),
-    head AS (SELECT message_id FROM messages WHERE thread_id = $2 AND NOT discarded AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1),
+    head AS (SELECT coalesce(
+        (SELECT message_id FROM messages WHERE thread_id = $2 AND branch = $12::int AND NOT discarded AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1),
+        (SELECT fork_id FROM thread_branches WHERE thread_id = $2 AND branch = $12::int)) AS message_id),
     place AS (
-        UPDATE threads t SET last_seq = last_seq + (NOT waits)::int, tokens = t.tokens + CASE WHEN waits THEN 0 ELSE $5::int END,
+        UPDATE threads t SET last_seq = last_seq + (NOT waits)::int, tokens = t.tokens + CASE WHEN waits OR $12::int > 0 THEN 0 ELSE $5::int END,
             title = CASE WHEN title = '' THEN $6 ELSE title END, updated_at = clock_timestamp()
         FROM busy WHERE t.thread_id = $2 AND NOT EXISTS (SELECT 1 FROM known) RETURNING t.last_seq, t.tokens, waits
+    ), grown AS (
+        UPDATE thread_branches b SET tokens = b.tokens + $5::int FROM place
+        WHERE $12::int > 0 AND NOT waits AND b.thread_id = $2 AND b.branch = $12::int RETURNING b.tokens
     ), said AS (
-        INSERT INTO messages (message_id, thread_id, account_id, parent_id, seq, role, content, tokens, tokens_upto)
-        SELECT $1, $2, $3, CASE WHEN NOT waits THEN (SELECT message_id FROM head) END, CASE WHEN NOT waits THEN last_seq END, 'user', $4, $5,
-               CASE WHEN waits THEN 0 ELSE place.tokens END
+        INSERT INTO messages (message_id, thread_id, account_id, branch, parent_id, seq, role, content, tokens, tokens_upto)
+        SELECT $1, $2, $3, $12::int, CASE WHEN NOT waits THEN (SELECT message_id FROM head) END, CASE WHEN NOT waits THEN last_seq END, 'user', $4, $5,
+               CASE WHEN waits THEN 0 ELSE coalesce((SELECT grown.tokens FROM grown), place.tokens) END
         FROM place ON CONFLICT (message_id) DO NOTHING RETURNING message_id
     ), r AS (
-        INSERT INTO runs (run_id, account_id, thread_id, agent_id, version_id, input_message_id, model, status)
-        SELECT $7, $3, $2, $8, $9, message_id, $10, 'queued' FROM said RETURNING *
+        INSERT INTO runs (run_id, account_id, thread_id, agent_id, version_id, input_message_id, model, branch, status)
+        SELECT $7, $3, $2, $8, $9, message_id, $10, $12::int, 'queued' FROM said RETURNING *
     )
     SELECT {RUN}, waits FROM r, busy, (VALUES ($11::int)) AS v(number)"""
 
@@ -65,7 +70,7 @@ async def start(session: Session, thread: Row, message_id: UUID, content: str, t
     """One statement: a person's message and its run. A message in a busy thread gets no place yet (`waits`). None when the message's id is known."""
     return await session.row(
         _START, message_id, thread["thread_id"], session.account_id, content, tokens, title, run_id, thread["agent_id"], thread["version_id"], model,
-        thread["version"],
+        thread["version"], thread["branch"],
     )  # fmt: skip
 
 
@@ -75,10 +80,10 @@ async def mark_files(session: Session, message_id: UUID) -> None:
 
 
 async def add_run(session: Session, run_id: UUID, thread: Row, message_id: UUID, model: str | None, retry_of: UUID) -> Row:
-    """Insert a queued run for a message that had one before."""
+    """Insert a queued run for a message that had one before, on the branch of the message."""
     sql = f"""
-        WITH r AS (INSERT INTO runs (run_id, account_id, thread_id, agent_id, version_id, input_message_id, model, retry_of, status)
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'queued') RETURNING *)
+        WITH r AS (INSERT INTO runs (run_id, account_id, thread_id, agent_id, version_id, input_message_id, model, retry_of, branch, status)
+                   SELECT $1, $2, $3, $4, $5, m.message_id, $7, $8, m.branch, 'queued' FROM messages m WHERE m.message_id = $6 RETURNING *)
         SELECT {RUN} FROM r JOIN agent_versions v USING (version_id)"""
     row = await session.row(sql, run_id, session.account_id, thread["thread_id"], thread["agent_id"], thread["version_id"], message_id, model, retry_of)
     assert row is not None
@@ -90,7 +95,7 @@ async def add_run(session: Session, run_id: UUID, thread: Row, message_id: UUID,
 
 async def run(session: Session, run_id: UUID) -> Row | None:
     """One run."""
-    return await session.row(f"SELECT {RUN}, r.epoch {_FROM} WHERE r.run_id = $1", run_id)
+    return await session.row(f"SELECT {RUN}, r.epoch, r.branch {_FROM} WHERE r.run_id = $1", run_id)
 
 
 async def runs_of_thread(session: Session, thread_id: UUID, limit: int) -> list[Row]:
@@ -128,14 +133,17 @@ async def stop(session: Session, run_id: UUID) -> None:
 async def settle_input(session: Session, run_id: UUID) -> None:
     """A message whose run ended before its turn gets its place in an idle thread. In a busy one the next turn gives it one: a turn stays in one piece."""
     sql = f"""
-        WITH waiting AS (SELECT m.message_id, m.thread_id, m.tokens FROM messages m JOIN runs r ON r.input_message_id = m.message_id
+        WITH waiting AS (SELECT m.message_id, m.thread_id, m.branch, m.tokens FROM messages m JOIN runs r ON r.input_message_id = m.message_id
                          WHERE r.run_id = $1 AND m.seq IS NULL AND NOT m.discarded
                            AND NOT EXISTS (SELECT 1 FROM runs o WHERE o.thread_id = m.thread_id AND o.status IN {_LIVE})),
-             place AS (UPDATE threads t SET last_seq = last_seq + 1, tokens = t.tokens + waiting.tokens FROM waiting WHERE t.thread_id = waiting.thread_id
-                       RETURNING t.last_seq, t.tokens),
-             head AS (SELECT h.message_id FROM messages h, waiting WHERE h.thread_id = waiting.thread_id AND NOT h.discarded AND h.seq IS NOT NULL
-                      ORDER BY h.seq DESC LIMIT 1)
-        UPDATE messages m SET seq = place.last_seq, tokens_upto = place.tokens, parent_id = (SELECT message_id FROM head)
+             place AS (UPDATE threads t SET last_seq = last_seq + 1, tokens = t.tokens + CASE WHEN waiting.branch = 0 THEN waiting.tokens ELSE 0 END
+                       FROM waiting WHERE t.thread_id = waiting.thread_id RETURNING t.last_seq, t.tokens),
+             grown AS (UPDATE thread_branches b SET tokens = b.tokens + waiting.tokens FROM waiting
+                       WHERE b.thread_id = waiting.thread_id AND b.branch = waiting.branch RETURNING b.tokens, b.fork_id),
+             head AS (SELECT h.message_id FROM messages h, waiting
+                      WHERE h.thread_id = waiting.thread_id AND h.branch = waiting.branch AND NOT h.discarded AND h.seq IS NOT NULL ORDER BY h.seq DESC LIMIT 1)
+        UPDATE messages m SET seq = place.last_seq, tokens_upto = coalesce((SELECT grown.tokens FROM grown), place.tokens),
+            parent_id = coalesce((SELECT message_id FROM head), (SELECT fork_id FROM grown))
         FROM place, waiting WHERE m.message_id = waiting.message_id"""
     await session.execute(sql, run_id)
 
@@ -143,18 +151,55 @@ async def settle_input(session: Session, run_id: UUID) -> None:
 async def discard(session: Session, run_id: UUID, *, with_input: bool) -> None:
     """Leave a run's messages out of the history: what it wrote and may still write, and with `with_input` what it answered."""
     sql = """
-        WITH run AS (UPDATE runs SET discarded = true WHERE run_id = $1 RETURNING thread_id, input_message_id),
+        WITH run AS (UPDATE runs SET discarded = true WHERE run_id = $1 RETURNING thread_id, branch, input_message_id),
              gone AS (UPDATE messages m SET discarded = true FROM run
-                      WHERE (m.run_id = $1 OR ($2 AND m.message_id = run.input_message_id)) AND NOT m.discarded RETURNING m.seq, m.tokens)
-        UPDATE threads t SET tokens = t.tokens - (SELECT coalesce(sum(tokens), 0) FROM gone WHERE seq IS NOT NULL) FROM run WHERE t.thread_id = run.thread_id"""
+                      WHERE (m.run_id = $1 OR ($2 AND m.message_id = run.input_message_id)) AND NOT m.discarded RETURNING m.seq, m.tokens),
+             less AS (SELECT coalesce(sum(tokens), 0) AS tokens FROM gone WHERE seq IS NOT NULL),
+             pruned AS (UPDATE thread_branches b SET tokens = b.tokens - less.tokens FROM run, less WHERE b.thread_id = run.thread_id AND b.branch = run.branch)
+        UPDATE threads t SET tokens = t.tokens - less.tokens FROM run, less WHERE run.branch = 0 AND t.thread_id = run.thread_id"""
     await session.execute(sql, run_id, with_input)
 
 
-async def newest_question(session: Session, thread_id: UUID) -> UUID | None:
-    """The last message of a person in a thread."""
-    sql = "SELECT message_id FROM messages WHERE thread_id = $1 AND role = 'user' AND NOT discarded ORDER BY seq DESC NULLS FIRST, created_at DESC LIMIT 1"
-    found: UUID | None = await session.value(sql, thread_id)
+async def newest_question(session: Session, thread_id: UUID, branch: int) -> UUID | None:
+    """The last message of a person on a branch."""
+    sql = """SELECT message_id FROM messages WHERE thread_id = $1 AND branch = $2 AND role = 'user' AND NOT discarded
+        ORDER BY seq DESC NULLS FIRST, created_at DESC LIMIT 1"""
+    found: UUID | None = await session.value(sql, thread_id, branch)
     return found
+
+
+# Branches -------------------------------------------------------------------------------------------------------------
+
+
+async def message_to_edit(session: Session, thread_id: UUID, message_id: UUID) -> Row | None:
+    """A message that counts: who said it, where it stands, and the message of which it is a version."""
+    sql = """SELECT m.role, m.branch, m.seq, coalesce(b.origin_id, m.message_id) AS origin_id FROM messages m
+        LEFT JOIN thread_branches b ON b.thread_id = m.thread_id AND b.message_id = m.message_id
+        WHERE m.message_id = $1 AND m.thread_id = $2 AND NOT m.discarded"""
+    return await session.row(sql, message_id, thread_id)
+
+
+async def add_branch(session: Session, thread_id: UUID, edited: Row, message_id: UUID) -> int:
+    """A new branch beside a message, for another version of it; the thread goes on there."""
+    sql = """
+        WITH fork AS (SELECT m.branch, m.seq, m.message_id, m.tokens_upto
+                      FROM branch_path($1, $3) path CROSS JOIN LATERAL (
+                          SELECT * FROM messages o WHERE o.thread_id = $1 AND o.branch = path.branch AND o.seq <= path.upto AND o.seq < $4 AND NOT o.discarded
+                          ORDER BY o.seq DESC LIMIT 1) m
+                      ORDER BY m.seq DESC LIMIT 1),
+             thread AS (UPDATE threads SET last_branch = last_branch + 1, active_branch = last_branch + 1 WHERE thread_id = $1 RETURNING last_branch)
+        INSERT INTO thread_branches (thread_id, branch, account_id, parent_branch, fork_seq, fork_id, origin_id, message_id, tokens)
+        SELECT $1, last_branch, $2, coalesce(fork.branch, 0), coalesce(fork.seq, 0), fork.message_id, $5, $6, coalesce(fork.tokens_upto, 0)
+        FROM thread LEFT JOIN fork ON true RETURNING branch"""
+    branch: int = await session.value(sql, thread_id, session.account_id, edited["branch"], edited["seq"], edited["origin_id"], message_id)
+    return branch
+
+
+async def has_forks(session: Session, run_id: UUID) -> bool:
+    """Whether a branch goes on from what a run wrote."""
+    sql = """SELECT EXISTS (SELECT 1 FROM runs r JOIN thread_branches b ON b.thread_id = r.thread_id AND b.parent_branch = r.branch
+        JOIN messages m ON m.message_id = b.fork_id WHERE r.run_id = $1 AND m.run_id = $1)"""
+    return bool(await session.value(sql, run_id))
 
 
 # Leases ---------------------------------------------------------------------------------------------------------------

@@ -42,6 +42,14 @@ class NotTheNewest(Conflict):
     """Only the newest message can be answered once more"""
 
 
+class CannotEdit(Conflict):
+    """Only what a person said, and what is in the thread already, can be said in another way"""
+
+
+class AnswerHasVersions(Conflict):
+    """Other versions of the conversation go on from this answer"""
+
+
 class AlreadyDecided(Conflict):
     """This was decided already"""
 
@@ -55,12 +63,19 @@ class AnotherAct(Conflict):
 
 
 async def start(session: Session, thread_id: UUID, new: NewRun) -> Run:
-    """Save a person's message and the run that answers it. The same message id twice is the same run."""
+    """Save a person's message and the run that answers it, where the thread goes on now or, in place of another message, on a new branch.
+
+    The same message id twice is the same run.
+    """
     thread = await repository.lock_thread(session, thread_id)
     if thread is None:
         raise NotFound("There is no such thread.")
-    if new.if_busy != "enqueue" and await repository.run_of_message(session, new.message.message_id, thread_id) is None:
-        await _make_way(session, await repository.live_runs(session, thread_id), new)
+    if (new.if_busy != "enqueue" or new.edits) and await repository.run_of_message(session, new.message.message_id, thread_id) is None:
+        edited = None if new.edits is None else await _edited(session, thread_id, new.edits)  # looked at before it may be rolled back
+        if new.if_busy != "enqueue":
+            await _make_way(session, await repository.live_runs(session, thread_id), new)
+        if edited is not None:
+            thread = {**thread, "branch": await repository.add_branch(session, thread_id, edited, new.message.message_id)}
     said = new.message
     files = await attachments.attach(session, thread_id, said.message_id, said.attachments) if said.attachments else []
     tokens = estimate_message(ChatMessage("user", said.content)) + (estimate_message(files_message(files)) if files else 0)
@@ -75,6 +90,16 @@ async def start(session: Session, thread_id: UUID, new: NewRun) -> Run:
     enqueue(session, WAKE, run_id=row["run_id"])
     place = await repository.place(session, row["run_id"]) if row["waits"] else None
     return Run.model_validate(run_view(row, place))
+
+
+async def _edited(session: Session, thread_id: UUID, message_id: UUID) -> Row:
+    """A message that can be said in another way."""
+    edited = await repository.message_to_edit(session, thread_id, message_id)
+    if edited is None:
+        raise NotFound("There is no such message in this thread.")
+    if edited["role"] != "user" or edited["seq"] is None:
+        raise CannotEdit("Choose a message of a person whose turn has begun.")
+    return edited
 
 
 async def _make_way(session: Session, live: list[Row], new: NewRun) -> None:
@@ -116,8 +141,10 @@ async def retry(session: Session, run_id: UUID) -> Run:
         raise NotFound("The thread was deleted.")
     if await repository.live_runs(session, old["thread_id"]):
         raise ThreadBusy("Another message is being answered; wait for its end.")
-    if await repository.newest_question(session, old["thread_id"]) != old["input_message_id"]:
-        raise NotTheNewest("Send the older one again as a new message.")
+    if await repository.newest_question(session, old["thread_id"], old["branch"]) != old["input_message_id"]:
+        raise NotTheNewest("Send the older one again as a new message, or edit it.")
+    if await repository.has_forks(session, run_id):
+        raise AnswerHasVersions("Edit the message that it answers instead: that makes one more version and keeps the others.")
     await repository.discard(session, run_id, with_input=False)
     row = await repository.add_run(session, uuid7(), thread, old["input_message_id"], old["model"], retry_of=run_id)
     enqueue(session, WAKE, run_id=row["run_id"])

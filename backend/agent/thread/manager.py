@@ -53,7 +53,7 @@ class ThreadManager:
             loaded["input_seq"], loaded["thread_tokens"] = place["seq"], place["tokens_upto"]
         since = history_from(loaded)
         rows = await self._until_written(
-            lambda _: repository.history(self._database, self._account_id, self.thread_id, since, _WINDOW_ROWS, self.run_id, loaded["input_message_id"])
+            lambda _: repository.history(self._database, self._account_id, self.thread_id, since, _WINDOW_ROWS, self.run_id, loaded["input_message_id"], loaded["branch"])
         )
         return loaded, list(rows)
 

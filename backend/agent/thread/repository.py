@@ -11,29 +11,32 @@ from uuid import UUID
 
 from backend.kit.db import Database, Row, Session
 
+_UNDO = "interval '7 days'"  # how long a deletion can be taken back
+
 # Threads --------------------------------------------------------------------------------------------------------------
 
 _THREAD = """
-    SELECT t.thread_id, t.agent_id, a.name AS agent_name, t.number, t.title, t.created_at, t.updated_at,
+    SELECT t.thread_id, t.agent_id, a.name AS agent_name, t.number, t.title, t.active_branch, t.pinned, t.archived, t.tags, t.created_at, t.updated_at,
+           t.deleted_at,
            u.input_tokens, u.output_tokens, u.cost_micro_usd, u.cost_known
     FROM threads t JOIN agents a USING (agent_id)
     LEFT JOIN LATERAL (SELECT sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens,
                               sum(cost_micro_usd)::bigint AS cost_micro_usd, bool_and(cost_known) AS cost_known
                        FROM runs WHERE runs.thread_id = t.thread_id) u ON true
-    WHERE t.account_id = $1 AND t.deleted_at IS NULL"""
+    WHERE t.account_id = $1"""
 
 
-async def create_thread(session: Session, thread_id: UUID, agent_id: UUID, title: str) -> bool:
+async def create_thread(session: Session, thread_id: UUID, agent_id: UUID, title: str, tags: Sequence[str] = ()) -> bool:
     """Insert a thread with the account's next number; False when the id is taken or there is no such agent."""
     sql = """
         WITH agent AS (SELECT 1 FROM agents WHERE agent_id = $3 AND deleted_at IS NULL),
              fresh AS (SELECT 1 FROM agent WHERE NOT EXISTS (SELECT 1 FROM threads WHERE thread_id = $1)),
              counted AS (UPDATE accounts SET last_thread_number = last_thread_number + 1
                          WHERE account_id = $2 AND EXISTS (SELECT 1 FROM fresh) RETURNING last_thread_number)
-        INSERT INTO threads (thread_id, account_id, agent_id, number, title, title_by)
-        SELECT $1, $2, $3, last_thread_number, $4, CASE WHEN $4 = '' THEN 'auto' ELSE 'person' END FROM counted
+        INSERT INTO threads (thread_id, account_id, agent_id, number, title, title_by, tags)
+        SELECT $1, $2, $3, last_thread_number, $4, CASE WHEN $4 = '' THEN 'auto' ELSE 'person' END, $5 FROM counted
         ON CONFLICT (thread_id) DO NOTHING"""
-    return await session.execute(sql, thread_id, session.account_id, agent_id, title) == 1
+    return await session.execute(sql, thread_id, session.account_id, agent_id, title, list(tags)) == 1
 
 
 async def seed(session: Session, thread_id: UUID, said: Sequence[dict[str, Any]]) -> None:
@@ -51,22 +54,44 @@ async def seed(session: Session, thread_id: UUID, said: Sequence[dict[str, Any]]
 
 async def thread(session: Session, thread_id: UUID) -> Row | None:
     """One thread with what its runs took."""
-    return await session.row(_THREAD + " AND t.thread_id = $2", session.account_id, thread_id)
+    return await session.row(_THREAD + " AND t.thread_id = $2 AND t.deleted_at IS NULL", session.account_id, thread_id)
 
 
-async def threads(session: Session, agent_id: UUID | None, before: tuple[datetime, UUID] | None, limit: int) -> list[Row]:
-    """Threads, last touched first."""
-    at, last = before or (None, None)
-    sql = _THREAD + """ AND ($2::uuid IS NULL OR t.agent_id = $2)
-        AND ($3::timestamptz IS NULL OR (t.updated_at, t.thread_id) < ($3, $4::uuid))
-        ORDER BY t.updated_at DESC, t.thread_id DESC LIMIT $5"""
-    return await session.fetch(sql, session.account_id, agent_id, at, last, limit)
+_FILTERS = "($2::uuid IS NULL OR t.agent_id = $2) AND ($3::text IS NULL OR $3 = ANY (t.tags))"
 
 
-async def rename_thread(session: Session, thread_id: UUID, title: str) -> bool:
-    """Set the title a person chose."""
-    sql = "UPDATE threads SET title = $2, title_by = 'person' WHERE thread_id = $1 AND deleted_at IS NULL"
-    return await session.execute(sql, thread_id, title) == 1
+async def threads(
+    session: Session, agent_id: UUID | None, tag: str | None, archived: bool, before: tuple[bool, datetime, UUID] | None, limit: int
+) -> list[Row]:
+    """Threads, archived or not: pinned ones first, then the last touched."""
+    sql = _THREAD + f""" AND t.deleted_at IS NULL AND t.archived = $4 AND {_FILTERS}
+        AND ($5::bool IS NULL OR (t.pinned, t.updated_at, t.thread_id) < ($5, $6::timestamptz, $7::uuid))
+        ORDER BY t.pinned DESC, t.updated_at DESC, t.thread_id DESC LIMIT $8"""
+    return await session.fetch(sql, session.account_id, agent_id, tag, archived, *(before or (None, None, None)), limit)
+
+
+async def deleted_threads(session: Session, agent_id: UUID | None, tag: str | None, before: tuple[datetime, UUID] | None, limit: int) -> list[Row]:
+    """Threads that can be restored, the last deleted first."""
+    sql = _THREAD + f""" AND t.deleted_at > now() - {_UNDO} AND {_FILTERS}
+        AND ($4::timestamptz IS NULL OR (t.deleted_at, t.thread_id) < ($4, $5::uuid))
+        ORDER BY t.deleted_at DESC, t.thread_id DESC LIMIT $6"""
+    return await session.fetch(sql, session.account_id, agent_id, tag, *(before or (None, None)), limit)
+
+
+async def update_thread(
+    session: Session, thread_id: UUID, title: str | None, pinned: bool | None, archived: bool | None, tags: Sequence[str] | None
+) -> bool:
+    """Set what is not None; a title is the one that a person chose."""
+    sql = """UPDATE threads SET title = coalesce($2, title), title_by = CASE WHEN $2::text IS NULL THEN title_by ELSE 'person' END,
+        pinned = coalesce($3, pinned), archived = coalesce($4, archived), tags = coalesce($5::text[], tags) WHERE thread_id = $1 AND deleted_at IS NULL"""
+    return await session.execute(sql, thread_id, title, pinned, archived, None if tags is None else list(tags)) == 1
+
+
+async def restore_thread(session: Session, thread_id: UUID) -> bool:
+    """Take back a deletion that is not too old, of a thread whose agent is there."""
+    sql = f"""UPDATE threads SET deleted_at = NULL WHERE thread_id = $1 AND deleted_at > now() - {_UNDO}
+        AND EXISTS (SELECT 1 FROM agents a WHERE a.agent_id = threads.agent_id AND a.deleted_at IS NULL)"""
+    return await session.execute(sql, thread_id) == 1
 
 
 async def delete_thread(session: Session, thread_id: UUID) -> bool:
@@ -107,12 +132,70 @@ MESSAGE = """message_id, thread_id, run_id, parent_id, seq, role, content, reaso
     created_at"""
 
 
-async def messages(session: Session, thread_id: UUID, before_seq: int | None, limit: int) -> list[Row]:
-    """Messages that count, newest first; the ones whose turn has not begun only on the first page."""
-    sql = f"""SELECT {MESSAGE} FROM messages WHERE thread_id = $1 AND NOT discarded
-        AND (CASE WHEN $2::int IS NULL THEN true ELSE seq < $2 END)
-        ORDER BY seq DESC NULLS FIRST, created_at DESC LIMIT $3"""
-    return await session.fetch(sql, thread_id, before_seq, limit)
+async def messages(session: Session, thread_id: UUID, branch: int, before_seq: int | None, limit: int) -> list[Row]:
+    """Messages on a branch's path that count, newest first; the ones whose turn has not begun only on the first page."""
+    sql = f"""SELECT m.* FROM (
+            (SELECT {MESSAGE}, branch FROM messages
+             WHERE $3::int IS NULL AND thread_id = $1 AND branch = $2 AND seq IS NULL AND NOT discarded ORDER BY created_at DESC LIMIT $4)
+            UNION ALL
+            (SELECT placed.* FROM branch_path($1, $2) path CROSS JOIN LATERAL (
+                SELECT {MESSAGE}, branch FROM messages o
+                WHERE o.thread_id = $1 AND o.branch = path.branch AND o.seq <= least(path.upto, $3::int - 1) AND NOT o.discarded
+                ORDER BY o.seq DESC LIMIT $4) placed)) m
+        ORDER BY m.seq DESC NULLS FIRST, m.created_at DESC LIMIT $4"""
+    return await session.fetch(sql, thread_id, branch, before_seq, limit)
+
+
+async def place_of_message(session: Session, thread_id: UUID, message_id: UUID) -> Row | None:
+    """Branch and seq of a message that counts; None when the thread has no such message."""
+    return await session.row("SELECT branch, seq FROM messages WHERE message_id = $2 AND thread_id = $1 AND NOT discarded", thread_id, message_id)
+
+
+async def path_ids(session: Session, thread_id: UUID, branch: int, upto_seq: int) -> list[UUID]:
+    """The messages on a branch's path up to and with one, oldest first."""
+    sql = """SELECT m.message_id FROM branch_path($1, $2) path
+        JOIN messages m ON m.thread_id = $1 AND m.branch = path.branch AND m.seq <= least(path.upto, $3) AND NOT m.discarded ORDER BY m.seq"""
+    return [row["message_id"] for row in await session.fetch(sql, thread_id, branch, upto_seq)]
+
+
+async def copy_messages(session: Session, from_thread: UUID, to_thread: UUID, old: Sequence[UUID], new: Sequence[UUID]) -> None:
+    """Copies of messages under new ids, as the whole trunk of another thread. They belong to no run."""
+    sql = """
+        WITH path AS (SELECT m.*, p.new_id, p.n, lag(p.new_id) OVER (ORDER BY p.n) AS before, sum(m.tokens) OVER (ORDER BY p.n) AS upto
+                      FROM unnest($3::uuid[], $4::uuid[]) WITH ORDINALITY AS p (old_id, new_id, n)
+                      JOIN messages m ON m.message_id = p.old_id AND m.thread_id = $1),
+             copied AS (INSERT INTO messages (message_id, thread_id, account_id, parent_id, seq, role, content, reasoning, tool_calls, tool_call_id, tool_name,
+                                              status, receipt, tokens, tokens_upto, created_at)
+                        SELECT new_id, $2, account_id, before, n, role, content, reasoning, tool_calls, tool_call_id, tool_name, status, receipt, tokens,
+                               upto, created_at FROM path)
+        UPDATE threads SET last_seq = (SELECT max(n) FROM path), tokens = (SELECT max(upto) FROM path) WHERE thread_id = $2"""
+    await session.execute(sql, from_thread, to_thread, list(old), list(new))
+
+
+async def has_branch(session: Session, thread_id: UUID, branch: int) -> bool:
+    """Whether a thread has this branch; the trunk, 0, is always there."""
+    return branch == 0 or bool(await session.value("SELECT 1 FROM thread_branches WHERE thread_id = $1 AND branch = $2", thread_id, branch))
+
+
+async def activate_branch(session: Session, thread_id: UUID, branch: int) -> None:
+    """Go on with this branch."""
+    await session.execute("UPDATE threads SET active_branch = $2 WHERE thread_id = $1", thread_id, branch)
+
+
+async def versions(session: Session, thread_id: UUID, message_ids: Sequence[UUID]) -> list[Row]:
+    """Of each of these messages that was said in several ways all versions that count, in order."""
+    sql = """
+        WITH shown AS MATERIALIZED (
+            SELECT s.message_id, coalesce((SELECT b.origin_id FROM thread_branches b WHERE b.thread_id = $1 AND b.message_id = s.message_id),
+                                          s.message_id) AS origin_id
+            FROM unnest($2::uuid[]) AS s (message_id) WHERE EXISTS (SELECT 1 FROM thread_branches WHERE thread_id = $1)),
+        families AS MATERIALIZED (
+            SELECT message_id, ARRAY(
+                SELECT v.message_id FROM (SELECT shown.origin_id AS message_id, 0 AS branch UNION ALL
+                                          SELECT b.message_id, b.branch FROM thread_branches b WHERE b.thread_id = $1 AND b.origin_id = shown.origin_id) v
+                WHERE (SELECT NOT m.discarded FROM messages m WHERE m.message_id = v.message_id) ORDER BY v.branch) AS versions FROM shown)
+        SELECT message_id, versions FROM families WHERE cardinality(versions) > 1"""
+    return await session.fetch(sql, thread_id, list(message_ids))
 
 
 async def run_messages(session: Session, run_id: UUID, input_message_id: UUID) -> list[Row]:
@@ -121,9 +204,13 @@ async def run_messages(session: Session, run_id: UUID, input_message_id: UUID) -
     return await session.fetch(sql, run_id, input_message_id)
 
 
-async def history(database: Database, account_id: UUID, thread_id: UUID, tokens_from: int, limit: int, run_id: UUID, input_message_id: UUID) -> list[Row]:
-    """The newest messages of a thread whose place in the running token count lies above `tokens_from`, oldest first; of this run and its question all."""
-    return await database.fetch("SELECT * FROM thread_history($1, $2, $3, $4, $5, $6)", account_id, thread_id, tokens_from, limit, run_id, input_message_id)
+async def history(
+    database: Database, account_id: UUID, thread_id: UUID, tokens_from: int, limit: int, run_id: UUID, input_message_id: UUID, branch: int
+) -> list[Row]:
+    """The newest messages on a branch's path whose place in its running token count lies above `tokens_from`, oldest first; of this run and its
+    question all."""
+    sql = "SELECT * FROM thread_history($1, $2, $3, $4, $5, $6, $7)"
+    return await database.fetch(sql, account_id, thread_id, tokens_from, limit, run_id, input_message_id, branch)
 
 
 # The journal ----------------------------------------------------------------------------------------------------------
@@ -134,22 +221,25 @@ async def load_run(database: Database, account_id: UUID, run_id: UUID) -> Row | 
 
 
 async def begin_turn(session: Session, run_id: UUID, epoch: int, message_id: UUID) -> Row | None:
-    """Give the waiting user message its place in the thread, behind those whose runs ended before their turn; None when the lease is lost."""
+    """Give the waiting user message its place on its branch, behind those there whose runs ended before their turn; None when the lease is lost."""
     sql = """
-        WITH own AS (SELECT thread_id FROM runs WHERE run_id = $1 AND epoch = $2 AND status = 'running' FOR UPDATE),
+        WITH own AS (SELECT thread_id, branch FROM runs WHERE run_id = $1 AND epoch = $2 AND status = 'running' FOR UPDATE),
              waiting AS (SELECT m.message_id, row_number() OVER turns AS place, lag(m.message_id) OVER turns AS before,
                                 sum(CASE WHEN m.discarded THEN 0 ELSE m.tokens END) OVER turns AS upto
-                         FROM messages m JOIN own USING (thread_id)
+                         FROM messages m JOIN own USING (thread_id, branch)
                          WHERE m.seq IS NULL AND (m.message_id = $3 OR NOT m.discarded AND NOT EXISTS (
                              SELECT 1 FROM runs r WHERE r.input_message_id = m.message_id AND r.status IN ('queued', 'running', 'waiting_approval')))
                          WINDOW turns AS (ORDER BY m.message_id = $3, m.created_at, m.message_id)),
              new AS (SELECT count(*) AS places, max(upto) AS tokens FROM waiting),
-             place AS (UPDATE threads t SET last_seq = last_seq + new.places, tokens = t.tokens + new.tokens
+             place AS (UPDATE threads t SET last_seq = last_seq + new.places, tokens = t.tokens + CASE WHEN own.branch = 0 THEN new.tokens ELSE 0 END
                        FROM own, new WHERE t.thread_id = own.thread_id RETURNING t.last_seq - new.places AS seq0, t.tokens - new.tokens AS tokens0),
-             parent AS (SELECT p.message_id FROM messages p, own WHERE p.thread_id = own.thread_id AND NOT p.discarded AND p.seq IS NOT NULL
-                        ORDER BY p.seq DESC LIMIT 1),
-             placed AS (UPDATE messages m SET seq = place.seq0 + waiting.place, tokens_upto = place.tokens0 + waiting.upto,
-                            parent_id = coalesce(waiting.before, (SELECT message_id FROM parent))
+             grown AS (UPDATE thread_branches b SET tokens = b.tokens + new.tokens FROM own, new
+                       WHERE b.thread_id = own.thread_id AND b.branch = own.branch RETURNING b.tokens - new.tokens AS tokens0, b.fork_id),
+             parent AS (SELECT p.message_id FROM messages p, own WHERE p.thread_id = own.thread_id AND p.branch = own.branch AND NOT p.discarded
+                        AND p.seq IS NOT NULL ORDER BY p.seq DESC LIMIT 1),
+             placed AS (UPDATE messages m SET seq = place.seq0 + waiting.place,
+                            tokens_upto = coalesce((SELECT tokens0 FROM grown), place.tokens0) + waiting.upto,
+                            parent_id = coalesce(waiting.before, (SELECT message_id FROM parent), (SELECT fork_id FROM grown))
                         FROM place, waiting WHERE m.message_id = waiting.message_id RETURNING m.message_id, m.seq, m.tokens_upto)
         SELECT seq, tokens_upto FROM placed WHERE message_id = $3"""
     return await session.row(sql, run_id, epoch, message_id)
