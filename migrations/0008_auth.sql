@@ -8,6 +8,11 @@ UPDATE users SET email_confirmed_at = created_at;
 -- How a session was opened: password, recovery, or through Supabase.
 ALTER TABLE sessions ADD COLUMN method text NOT NULL DEFAULT 'password';
 
+-- Embeddings want pgvector; where it is not installed, `vibe doctor` says so.
+DO $$ BEGIN
+    IF EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'vector') THEN CREATE EXTENSION IF NOT EXISTS vector; END IF;
+END $$;
+
 -- What follows has no policy at all: the product's role reaches it through the functions below only.
 
 -- A session's chain of refresh tokens, numbered from 1. Only the last one is unused. The next one follows from the one before by a key of the

@@ -115,11 +115,12 @@ def _models(settings: Settings) -> Finding:
 def _supabase(settings: Settings) -> Finding | None:
     if settings.supabase_url is None:
         return None
-    if settings.supabase_anon_key is None:
-        return Finding("supabase", "broken", "SUPABASE_URL is set, SUPABASE_ANON_KEY is not: nobody can sign in", "Set SUPABASE_ANON_KEY (Project > API keys).")
     where = "DATABASE_URL" if settings.database_url else "the embedded Postgres"
-    fix = "" if settings.database_url else "To keep data in Supabase, set DATABASE_URL to its connection string (Project > Connect)."
-    return Finding("supabase", "off" if fix else "ok", f"SUPABASE_URL is set; data lie in {where}", fix)
+    fixes = [] if settings.database_url else ["To keep data in Supabase, set DATABASE_URL to its connection string (Project > Connect)."]
+    if settings.supabase_anon_key is None:
+        detail = f"SUPABASE_URL is set, but not SUPABASE_ANON_KEY, so nobody can sign in; data lie in {where}"
+        return Finding("supabase", "broken", detail, " ".join(["Set SUPABASE_ANON_KEY (Project > API keys).", *fixes]))
+    return Finding("supabase", "off" if fixes else "ok", f"SUPABASE_URL is set; data lie in {where}", " ".join(fixes))
 
 
 CHECKS: tuple[Callable[[Settings], Finding | Awaitable[Finding] | None], ...] = (

@@ -1,4 +1,4 @@
-"""Migrations: numbered SQL files, applied once each, in order, by one starter at a time."""
+"""Migrations: numbered SQL files, applied once each, in order, by one starter at a time; then those in `always/`, at every start."""
 
 import contextlib
 import hashlib
@@ -64,6 +64,8 @@ async def _apply(connection: "asyncpg.Connection", folder: Path) -> list[str]:
             await connection.execute(sql)
             await connection.execute("INSERT INTO migrations (name, sha256) VALUES ($1, $2)", path.name, digest)
         applied.append(path.name)
+    for path in sorted(folder.glob("always/*.sql")):
+        await connection.execute(path.read_text())
     return applied
 
 
