@@ -5,28 +5,23 @@ import os
 import sys
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import aiohttp
 import typer
 
+from backend.cli import people
 from backend.cli.place import NotHere, Place
+from backend.cli.talk import Talk, printable
 from backend.kit.settings import settings
-
-if TYPE_CHECKING:  # imported when a command runs: they take a third of a second
-    from backend.cli.talk import Talk
 
 Url = Annotated[str | None, typer.Option(help="Where the product is; without it the one that runs here.")]
 Json = Annotated[bool, typer.Option("--json", help="The API's own answer, for programs.")]
 
 
 @asynccontextmanager
-async def product(url: str | None) -> AsyncIterator["Talk"]:
+async def product(url: str | None) -> AsyncIterator[Talk]:
     """The product's API, in the name of VIBE_API_KEY or of this machine's own key. Raises `NotHere` when none runs here."""
-    import aiohttp
-
-    from backend.cli import people
-    from backend.cli.talk import Talk
-
     place = Place(settings(), print)
     address = url or place.directory.address()
     if address is None:
@@ -37,7 +32,7 @@ async def product(url: str | None) -> AsyncIterator["Talk"]:
         yield Talk(http, address)
 
 
-async def pages(talk: "Talk", path: str) -> list[dict[str, Any]]:
+async def pages(talk: Talk, path: str) -> list[dict[str, Any]]:
     """All items of a list, page after page."""
     items: list[dict[str, Any]] = []
     cursor = ""
@@ -66,8 +61,6 @@ def show(answer: Any, as_json: bool, columns: Mapping[str, str] | None = None) -
 
 
 def _cell(value: Any) -> str:
-    from backend.cli.talk import printable
-
     if value is None:
         return ""
     text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
