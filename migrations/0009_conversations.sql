@@ -227,6 +227,7 @@ DECLARE
     account uuid := vibe_account();
     at timestamptz := coalesce(p_at, 'infinity');
     id uuid := coalesce(p_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
+    narrowed tsquery := p_query && quote_literal('@' || right(account::text, 12))::tsquery;
     found_ids uuid[];
 BEGIN
     IF account IS NULL THEN RETURN; END IF;
@@ -243,12 +244,13 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY
-        SELECT m.message_id, m.created_at FROM messages m
-        WHERE m.search @@ (p_query && quote_literal('@' || right(account::text, 12))::tsquery) AND m.account_id = account AND NOT m.discarded
-          AND (m.created_at, m.message_id) < (at, id)
+        WITH hits AS MATERIALIZED (
+            SELECT m.message_id, m.thread_id, m.created_at FROM messages m WHERE m.search @@ narrowed AND m.account_id = account AND NOT m.discarded)
+        SELECT hits.message_id, hits.created_at FROM hits
+        WHERE (hits.created_at, hits.message_id) < (at, id)
           AND (SELECT t.deleted_at IS NULL AND (p_agent IS NULL OR t.agent_id = p_agent) AND (p_tag IS NULL OR p_tag = ANY (t.tags))
-               FROM threads t WHERE t.thread_id = m.thread_id)
-        ORDER BY m.created_at DESC, m.message_id DESC LIMIT p_limit;
+               FROM threads t WHERE t.thread_id = hits.thread_id)
+        ORDER BY hits.created_at DESC, hits.message_id DESC LIMIT p_limit;
 END $$;
 
 DO $$

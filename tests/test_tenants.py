@@ -25,7 +25,7 @@ NEW_ID = str(uuid7())
 # caller's account alone. `found`: it names a row in its path and must not find another's.
 OPEN = {"read_config", "setup_owner", "log_in", "live", "ready", "sign_up", "read_invitation", "accept_invitation"}
 OWN = {
-    "read_me", "update_me", "list_api_keys", "create_api_key", "list_agents", "create_agent", "read_agent_schema",
+    "read_me", "search_threads", "update_me", "list_api_keys", "create_api_key", "list_agents", "create_agent", "read_agent_schema",
     "list_agent_templates", "import_agent", "validate_agent", "list_tools", "list_threads", "list_approvals", "list_providers",
     "set_provider", "remove_provider", "test_provider", "list_models", "set_model_price", "read_inference_settings",
     "set_inference_settings", "log_out", "list_sessions", "end_other_sessions", "list_audit_log", "list_members", "list_invitations",

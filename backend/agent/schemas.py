@@ -359,6 +359,29 @@ class MessagePage(_View):
     next_before_seq: int | None
 
 
+class SearchPart(_View):
+    """A piece of a text; with `match` it is what was looked for."""
+
+    text: str
+    match: bool
+
+
+class SearchHit(_View):
+    """A message that was found, by the pieces of it around what matches, and where it stands."""
+
+    message_id: UUID
+    thread_id: UUID
+    agent_id: UUID
+    thread_number: int
+    title: str
+    archived: bool
+    branch: int
+    seq: int | None
+    role: Literal["user", "assistant"]
+    parts: list[SearchPart]
+    created_at: datetime
+
+
 class BranchChoice(BaseModel):
     """The branch that holds this message is the one that goes on."""
 

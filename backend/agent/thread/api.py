@@ -6,8 +6,16 @@ from uuid import UUID
 from fastapi import APIRouter, Header, Query, Response
 
 from backend.accounts.auth import Editor, Reader, Transaction
-from backend.agent.schemas import BranchChoice, MessagePage, NewFork, NewThread, Thread, ThreadUpdate
-from backend.agent.thread import service
+from backend.agent.schemas import (
+    BranchChoice,
+    MessagePage,
+    NewFork,
+    NewThread,
+    SearchHit,
+    Thread,
+    ThreadUpdate,
+)
+from backend.agent.thread import search, service
 from backend.kit.http import refusals
 from backend.kit.pages import Page
 
@@ -34,6 +42,20 @@ async def list_threads(
 async def create_thread(new: NewThread, session: Transaction, who: Editor) -> Thread:
     """A thread with an agent. With an id that the client made, asking twice makes one."""
     return await service.create(session, new)
+
+
+@router.get("/search")
+async def search_threads(
+    session: Transaction,
+    who: Reader,
+    q: Annotated[str, Query(max_length=300)] = "",
+    agent_id: UUID | None = None,
+    tag: Annotated[str | None, Query(max_length=50)] = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=50)] = 20,
+) -> Page[SearchHit]:
+    """What people and agents said, newest first. The last word may be a word's beginning; "a phrase", or and -without are understood."""
+    return await search.search(session, q, cursor, limit, agent_id=agent_id, tag=tag)
 
 
 @router.get("/{thread_id}")

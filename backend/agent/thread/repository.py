@@ -213,6 +213,30 @@ async def history(
     return await database.fetch(sql, account_id, thread_id, tokens_from, limit, run_id, input_message_id, branch)
 
 
+# Search ---------------------------------------------------------------------------------------------------------------
+
+MARK_BEGIN, MARK_END = "\ue000", "\ue001"  # around a match; taken out of the text before
+_QUERY = "(websearch_to_tsquery('simple', $1) && CASE WHEN $2 = '' THEN ''::tsquery ELSE to_tsquery('simple', $2 || ':*') END)"
+
+
+async def search(
+    session: Session, head: str, prefix: str, agent_id: UUID | None, tag: str | None, before: tuple[datetime, UUID] | None, limit: int
+) -> list[Row]:
+    """Messages of the account that match, newest first; `prefix` is letters and digits alone, or nothing."""
+    sql = f"""SELECT m.message_id, m.thread_id, t.agent_id, t.number AS thread_number, t.title, t.archived, m.branch, m.seq, m.role, m.created_at
+        FROM search_messages({_QUERY}, $3, $4, $5, $6, $7) hit JOIN messages m USING (message_id) JOIN threads t ON t.thread_id = m.thread_id
+        ORDER BY m.created_at DESC, m.message_id DESC"""
+    return await session.fetch(sql, head, prefix, agent_id, tag, *(before or (None, None)), limit)
+
+
+async def headlines(session: Session, head: str, prefix: str, message_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """The pieces of these messages that match, with marks around what was looked for."""
+    options = f"StartSel={MARK_BEGIN}, StopSel={MARK_END}, MaxWords=40, MinWords=15"
+    sql = f"""SELECT message_id, ts_headline('simple', translate(left(content, 20000), '{MARK_BEGIN}{MARK_END}', '  '), {_QUERY}, $4) AS text
+        FROM messages WHERE message_id = ANY ($3)"""
+    return {row["message_id"]: row["text"] for row in await session.fetch(sql, head, prefix, list(message_ids), options)}
+
+
 # The journal ----------------------------------------------------------------------------------------------------------
 
 async def load_run(database: Database, account_id: UUID, run_id: UUID) -> Row | None:
