@@ -139,6 +139,7 @@ _DESCRIPTIONS: dict[int, str] = {
     403: "Not allowed",
     404: "Not found, or not yours",
     409: "In conflict with the present state",
+    410: "No longer there",
     412: "Changed in the meantime",
     413: "Too large",
     415: "Not a media type that is understood here",

@@ -184,6 +184,16 @@ async def test_sending_the_same_message_again_brings_nothing_more(ada: Product, 
     assert len(await sql("SELECT 1 FROM message_attachments")) == 1
 
 
+async def test_a_fork_has_the_files_of_its_messages(ada: Product) -> None:
+    thread = await ada.thread()
+    run = await sent(ada, thread, script("say a"), await upload(ada, b"a", "a.txt"))
+    await ada.finish(run["run_id"])
+    question, answer = await ada.messages(thread)
+    fork = await ada.ask("POST", f"/api/threads/{thread}/fork", {"message_id": answer["message_id"]})
+    copied, _ = await ada.messages(fork["thread_id"])
+    assert copied["message_id"] != question["message_id"] and copied["attachments"] == question["attachments"] != []
+
+
 async def test_only_what_nobody_names_for_a_day_is_removed(ada: Product, database: Database, servers: Servers, sql: Sql) -> None:
     kept, loose, young, twice = b"kept " + os.urandom(8), b"loose " + os.urandom(8), b"young " + os.urandom(8), b"twice " + os.urandom(8)
     thread = await ada.thread()

@@ -23,6 +23,7 @@ from backend.kit.db import Row, Session, enqueue
 from backend.kit.ids import uuid7
 from backend.kit.pages import Page, decode_cursor, encode_cursor
 from backend.kit.problems import Conflict, InvalidRequest, NotFound
+from backend.services.attachments import service as attachments
 
 STOP_RUN = "agent.stop"
 
@@ -130,7 +131,9 @@ async def fork(session: Session, thread_id: UUID, new: NewFork, key: str | None 
         if not await repository.create_thread(session, fork_id, thread.agent_id, title, thread.tags):
             raise NotFound("The thread's agent was deleted.")
         path = await repository.path_ids(session, thread_id, branch, seq)
-        await repository.copy_messages(session, thread_id, fork_id, path, [uuid7() for _ in path])
+        copies = [uuid7() for _ in path]
+        await repository.copy_messages(session, thread_id, fork_id, path, copies)
+        await attachments.copy(session, fork_id, path, copies)
     return await get(session, fork_id)
 
 

@@ -64,7 +64,11 @@ async def upload_attachment(
     )
 
 
-@router.get("/{attachment_id}", response_class=Response, responses=refusals(404) | {200: {"content": {"application/octet-stream": _BYTES}}})
+@router.get(
+    "/{attachment_id}",
+    response_class=Response,
+    responses=refusals(404, 410) | {200: {"content": {"*/*": {}}}, 304: {"description": "It is what the caller has already"}},
+)
 async def read_attachment(
     attachment_id: UUID, who: Reader, session: Transaction, on: OnGround, if_none_match: Annotated[str | None, Header()] = None
 ) -> Response:

@@ -47,6 +47,14 @@ async def of_messages(session: Session, message_ids: Sequence[UUID], folder: str
     return await session.fetch(sql, list(message_ids), folder)
 
 
+async def copy(session: Session, to_thread: UUID, old: Sequence[UUID], new: Sequence[UUID]) -> None:
+    """What messages brought, their copies in another thread bring too."""
+    sql = """INSERT INTO message_attachments (message_id, position, account_id, thread_id, attachment_id, file_name)
+        SELECT c.new_id, l.position, l.account_id, $1, l.attachment_id, l.file_name
+        FROM unnest($2::uuid[], $3::uuid[]) AS c (old_id, new_id) JOIN message_attachments l ON l.message_id = c.old_id"""
+    await session.execute(sql, to_thread, list(old), list(new))
+
+
 async def forget_unused(database: Database) -> None:
     """Delete attachments that no message has, of all accounts."""
     await database.lookup("SELECT forget_attachments()")

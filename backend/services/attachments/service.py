@@ -66,6 +66,11 @@ async def of_messages(session: Session, message_ids: Sequence[UUID]) -> dict[UUI
     return found
 
 
+async def copy(session: Session, to_thread: UUID, old: Sequence[UUID], new: Sequence[UUID]) -> None:
+    """What messages brought, their copies in another thread bring too."""
+    await repository.copy(session, to_thread, old, new)
+
+
 async def tidy(database: Database, blobs: Blobs) -> int:
     """Forget what no message has, then remove contents that nobody names; how many."""
     await repository.forget_unused(database)
