@@ -89,6 +89,8 @@ async def log_in(login: Login, request: Request, response: Response, on: OnGroun
 @open_router.post("/auth/sign-up", status_code=201, responses=refusals(400, 403, 409, 429))
 async def sign_up(new: SignUp, request: Request, response: Response, on: OnGround) -> Me:
     """Become a person here, where VIBE_SIGN_UP lets one."""
+    if request.app.state.supabase is not None:
+        raise members.SignUpClosed("People sign up at Supabase here.")
     token, me = await members.sign_up(
         on.database, on.redis, on.settings.vibe_sign_up, new, _address(request), _user_agent(request)
     )

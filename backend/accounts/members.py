@@ -234,6 +234,8 @@ async def sign_up(
     if mode == "closed" or (mode == "invitation" and new.invitation is None):
         raise SignUpClosed("Ask for an invitation, or for VIBE_SIGN_UP=open.")
     await limits.hit(redis, f"sign-up:{network_of(address)}", limit=20, seconds=300)
+    if not await repository.has_owner(database):
+        raise SignUpClosed("This installation has no owner yet: its setup link makes him first.")
     if new.invitation is not None:
         asked = await preview(database, redis, new.invitation, address)
         if asked.email.lower() != new.email.lower():

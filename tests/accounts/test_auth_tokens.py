@@ -99,6 +99,7 @@ async def test_the_first_owner_is_never_made_by_sign_up(spawn: Spawn, clean: Non
     api = spawn.api(VIBE_SIGN_UP="open")
     async with auth_js(api.url) as js, httpx.AsyncClient(base_url=api.url) as client:
         assert (await js.refused("tab", "signUp", NEW))["code"] == "signup_disabled"
+        assert (await client.post("/api/auth/sign-up", json=NEW | {"name": "Eve"})).status_code == 403
         assert (await client.get("/api/config")).json()["setup_required"] is True
 
 
@@ -420,6 +421,12 @@ async def test_what_cannot_be_read_is_said_in_the_clients_words(server: Started,
         unknown = await client.post("/auth/v1/token?grant_type=pkce", json={})
         bare = await client.get("/auth/v1/user")
         secret = await client.post("/auth/v1/signup", json={"email": "x", "password": ["geheim"]})
+        unstorable = [
+            await client.post("/auth/v1/recover", content=b'{"email": "a\\u0000@example.org"}', headers=headers),
+            await client.post("/auth/v1/signup", json=NEW | {"data": {"a": "\0"}}),
+            await client.post("/auth/v1/signup", content=b'{"email": "a@b.c", "password": "x", "data": {"a": "\\ud800"}}', headers=headers),
+        ]
+        assert [answer.json()["error_code"] for answer in unstorable] == ["validation_failed"] * 3
     codes = [answer.json()["error_code"] for answer in (broken, missing, unknown, bare)]
     assert codes == ["bad_json", "validation_failed", "validation_failed", "no_authorization"]
     assert [broken.status_code, missing.status_code, bare.status_code] == [400, 400, 401]

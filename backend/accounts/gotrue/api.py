@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
 
 from backend.accounts.auth import token_door
 from backend.accounts.gotrue import service
@@ -30,7 +31,7 @@ from backend.accounts.schemas import Login
 from backend.accounts.service import Caller, WrongCredentials, WrongPassword
 from backend.accounts.tokens import EndedSession, InvalidToken, Tokens
 from backend.kit.http import OnGround
-from backend.kit.problems import Problem, TooManyRequests, Unauthorized
+from backend.kit.problems import InvalidRequest, Problem, TooManyRequests, Unauthorized
 
 
 class SignsInElsewhere(AuthRefused):
@@ -83,6 +84,10 @@ class _Route(APIRoute):
                 answer = _refusal(problem)
             except RequestValidationError as error:
                 answer = _unusable(error)
+            except HTTPException as error:  # what the framework itself refuses, such as a body that is no text
+                if isinstance(error.__cause__, Problem):
+                    raise
+                answer = _refusal(InvalidRequest(str(error.detail)))
             answer.headers.setdefault("Cache-Control", "no-store")
             return answer
 

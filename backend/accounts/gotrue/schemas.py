@@ -4,6 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
+import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from backend.accounts.schemas import Email
@@ -15,18 +16,31 @@ GrantType = Literal["password", "refresh_token"]
 
 
 def _small(data: dict[str, Any]) -> dict[str, Any]:
-    if len(data) > _MAX_METADATA or len(str(data)) > 16_384:
+    try:
+        written = orjson.dumps(data)
+    except orjson.JSONEncodeError as error:
+        raise ValueError(f"cannot be kept: {error}") from error
+    if len(data) > _MAX_METADATA or len(written) > 16_384:
         raise ValueError(f"may hold {_MAX_METADATA} keys and 16 KiB at most")
+    if b"\\u0000" in written:
+        raise ValueError("may not hold the character U+0000")
     return data
 
 
+def _plain(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("may not hold the character U+0000")
+    return text
+
+
+Address = Annotated[Email, AfterValidator(_plain)]
 Metadata = Annotated[dict[str, Any], AfterValidator(_small)]
 
 
 class SignUp(BaseModel):
     """A new person. A name may stand in `data.name` or `data.full_name`."""
 
-    email: Email
+    email: Address
     password: str = Field(max_length=1000)
     data: Metadata = {}
 
@@ -34,7 +48,7 @@ class SignUp(BaseModel):
 class Grant(BaseModel):
     """What a session is asked for with: an address and its password, or a refresh token."""
 
-    email: Email | None = None
+    email: Address | None = None
     password: str | None = Field(None, min_length=1, max_length=1000)
     refresh_token: str | None = Field(None, min_length=1, max_length=200)
 
@@ -42,7 +56,7 @@ class Grant(BaseModel):
 class Recover(BaseModel):
     """Somebody has forgotten his password."""
 
-    email: Email
+    email: Address
 
 
 class Verify(BaseModel):
@@ -51,13 +65,13 @@ class Verify(BaseModel):
     type: Literal["recovery"]
     token_hash: str | None = Field(None, min_length=1, max_length=200)
     token: str | None = Field(None, min_length=1, max_length=200)
-    email: Email | None = None
+    email: Address | None = None
 
 
 class UserUpdate(BaseModel):
     """What a person changes of himself. Keys of `data` are merged; null takes one away."""
 
-    email: Email | None = None
+    email: Address | None = None
     password: str | None = Field(None, max_length=1000)
     current_password: str | None = Field(None, max_length=1000)
     data: Metadata = {}
