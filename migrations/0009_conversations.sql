@@ -221,7 +221,7 @@ END $$;
 -- Words that are used often are found by looking at the newest messages; what is not among these is rare enough to ask the index for all of it.
 CREATE FUNCTION search_messages(p_query tsquery, p_agent uuid, p_tag text, p_at timestamptz, p_id uuid, p_limit integer)
     RETURNS TABLE (message_id uuid, created_at timestamptz)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public AS $$
+    LANGUAGE plpgsql STABLE ROWS 20 SECURITY DEFINER SET search_path = public AS $$
 #variable_conflict use_column
 DECLARE
     account uuid := vibe_account();
@@ -229,18 +229,19 @@ DECLARE
     id uuid := coalesce(p_id, 'ffffffff-ffff-ffff-ffff-ffffffffffff');
     narrowed tsquery := p_query && quote_literal('@' || right(account::text, 12))::tsquery;
     found_ids uuid[];
+    found_at timestamptz[];
 BEGIN
-    IF account IS NULL THEN RETURN; END IF;
-    SELECT array_agg(hit.message_id) INTO found_ids FROM (
-        SELECT m.message_id FROM (
-            SELECT n.message_id, n.thread_id, n.search, n.discarded FROM messages n
+    IF account IS NULL OR numnode(p_query) = 0 THEN RETURN; END IF;
+    SELECT array_agg(hit.message_id), array_agg(hit.created_at) INTO found_ids, found_at FROM (
+        SELECT m.message_id, m.created_at FROM (
+            SELECT n.message_id, n.thread_id, n.created_at, n.search, n.discarded FROM messages n
             WHERE n.account_id = account AND (n.created_at, n.message_id) < (at, id) ORDER BY n.created_at DESC, n.message_id DESC LIMIT 10000) m
         WHERE m.search @@ p_query AND NOT m.discarded
           AND (SELECT t.deleted_at IS NULL AND (p_agent IS NULL OR t.agent_id = p_agent) AND (p_tag IS NULL OR p_tag = ANY (t.tags))
                FROM threads t WHERE t.thread_id = m.thread_id)
         LIMIT p_limit) hit;
     IF coalesce(cardinality(found_ids), 0) >= p_limit THEN
-        RETURN QUERY SELECT m.message_id, m.created_at FROM messages m WHERE m.message_id = ANY (found_ids) ORDER BY m.created_at DESC, m.message_id DESC;
+        RETURN QUERY SELECT * FROM unnest(found_ids, found_at);
         RETURN;
     END IF;
     RETURN QUERY
