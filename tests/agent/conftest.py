@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -101,7 +102,7 @@ class Apart:
 
 @pytest.fixture(scope="session")
 def _apart(servers: Servers, environment: dict[str, str], data_dir: Path) -> Iterator[Apart]:
-    name = f"apart_{os.getpid()}"
+    name = f"apart_{os.getpid()}_{time.monotonic_ns()}"  # each folder that uses the fixture has a place of its own
 
     async def make() -> str:
         connection = await asyncpg.connect(servers.admin_dsn)
