@@ -133,7 +133,7 @@ async def make_everything(client: httpx.AsyncClient, servers: Servers, person: P
     hook = await ask("POST", "/api/webhooks", {"url": f"https://{MARK}.example.org/hook", "events": ["approval.requested"]})
     invitation = await ask("POST", "/api/accounts/invitations", {"email": f"{MARK}@example.org"})
     await ask("PUT", "/api/inference/providers/custom", {"base_url": f"https://{MARK}.example.org/v1"})
-    await ask("PUT", "/api/inference/models/price", {"model": "custom/ada", "input_price": 4_711})
+    await ask("PUT", "/api/inference/models/price", {"model": "custom/ada", "input_price": 47_114_711_471})
     await ask("PUT", "/api/inference/settings", {"default_model": f"custom/{MARK}"})
     hers = Hers(
         agent_id=agent_id,
@@ -219,7 +219,7 @@ def body_of(name: str, operation: dict[str, Any], hers: Hers) -> Any:
         return None
     assert name in BODIES, f"{name} takes a body: give this test one"
     return {
-        key: hers[value[1:-1]] if value in ("{agent_id}", "{user_id}") else value for key, value in BODIES[name].items()
+        key: hers[value[1:-1]] if isinstance(value, str) and value.startswith("{") else value for key, value in BODIES[name].items()
     }
 
 
@@ -276,7 +276,7 @@ def faults(name: str, path: str, answer: httpx.Response, hers: Hers, had: list[s
         yield "lists what is not his"
     if (
         MARK in answer.text
-        or "4711" in answer.text
+        or "47114711471" in answer.text
         or any(id in answer.text for key, id in hers.items() if key.endswith("_id"))
     ):
         yield "shows what is hers"
