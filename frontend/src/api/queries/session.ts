@@ -66,7 +66,7 @@ export const useApiKeys = () =>
 export function useCreateApiKey() {
   const cache = useQueryClient();
   return useMutation({
-    mutationFn: (name: string) => data(client.POST("/api/accounts/api-keys", { body: { name } })),
+    mutationFn: (name: string) => data(client.POST("/api/accounts/api-keys", { body: { name, scopes: ["read", "write", "approve", "manage"] } })),
     onSuccess: () => cache.invalidateQueries({ queryKey: sessionKeys.apiKeys }),
   });
 }
