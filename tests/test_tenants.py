@@ -127,7 +127,7 @@ async def make_everything(client: httpx.AsyncClient, servers: Servers, person: P
     await ask("PUT", f"/api/agents/{agent_id}/draft", {"config": {"name": f"{MARK} three"}})
     thread = await ask("POST", "/api/threads", {"agent_id": agent_id, "title": MARK})
     file = await ask("POST", f"/api/attachments?name={MARK}.json", {MARK: MARK})
-    message = {"message_id": str(uuid7()), "content": MARK, "attachments": [file["attachment_id"]]}
+    message: dict[str, Any] = {"message_id": str(uuid7()), "content": MARK, "attachments": [file["attachment_id"]]}
     run = await ask("POST", f"/api/threads/{thread['thread_id']}/runs", {"message": message})
     key = await ask("POST", "/api/accounts/api-keys", {"name": MARK})
     hook = await ask("POST", "/api/webhooks", {"url": f"https://{MARK}.example.org/hook", "events": ["approval.requested"]})
@@ -139,7 +139,7 @@ async def make_everything(client: httpx.AsyncClient, servers: Servers, person: P
         agent_id=agent_id,
         thread_id=thread["thread_id"],
         run_id=run["run_id"],
-        message_id=message["message_id"],
+        message_id=str(message["message_id"]),
         key_id=key["key_id"],
         webhook_id=hook["webhook_id"],
         attachment_id=file["attachment_id"],

@@ -44,7 +44,7 @@ const lowest = (messages: readonly Message[]): number | null => messages.find((m
 export function withNewest(known: MessagePages | undefined, fresh: Page): MessagePages {
   const alone = { pages: [fresh], pageParams: [null] };
   const newest = known?.pages[0];
-  if (!known || !newest) return alone;
+  if (!known || !newest || newest.branch !== fresh.branch) return alone;
   const from = lowest(fresh.items);
   if (from === null || fresh.next_before_seq === null) return alone;
   const all = known.pages.flatMap((page) => page.items);
@@ -55,7 +55,7 @@ export function withNewest(known: MessagePages | undefined, fresh: Page): Messag
     .filter((page, at) => at === 0 || page.items.length > 0);
   const first = pages[0]!;
   return {
-    pages: [{ items: [...first.items, ...fresh.items], next_before_seq: first.items.length > 0 || pages.length > 1 ? first.next_before_seq : fresh.next_before_seq }, ...pages.slice(1)],
+    pages: [{ branch: fresh.branch, items: [...first.items, ...fresh.items], next_before_seq: first.items.length > 0 || pages.length > 1 ? first.next_before_seq : fresh.next_before_seq }, ...pages.slice(1)],
     pageParams: known.pageParams.slice(0, pages.length),
   };
 }

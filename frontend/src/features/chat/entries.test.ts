@@ -96,7 +96,8 @@ describe("the run to watch", () => {
 });
 
 describe("the newest page", () => {
-  const page = (from: number, to: number, next: number | null = from > 1 ? from : null) => ({
+  const page = (from: number, to: number, next: number | null = from > 1 ? from : null, branch = 0) => ({
+    branch,
     items: Array.from({ length: to - from + 1 }, (_, at) => message({ message_id: uuid(from + at), seq: from + at })),
     next_before_seq: next,
   });
@@ -107,6 +108,11 @@ describe("the newest page", () => {
     const joined = withNewest(known, page(15, 24));
     expect(seqs(joined)).toEqual(Array.from({ length: 24 }, (_, at) => at + 1));
     expect(joined.pages.at(-1)?.next_before_seq).toBeNull();
+  });
+
+  it("forgets what is known of another branch", () => {
+    const other = page(15, 24, 15, 1);
+    expect(withNewest(known, other).pages).toEqual([other]);
   });
 
   it("takes away what was discarded", () => {
