@@ -98,7 +98,7 @@ describe("the run to watch", () => {
 describe("the newest page", () => {
   const page = (from: number, to: number, next: number | null = from > 1 ? from : null, branch = 0) => ({
     branch,
-    items: Array.from({ length: to - from + 1 }, (_, at) => message({ message_id: uuid(from + at), seq: from + at })),
+    items: Array.from({ length: to - from + 1 }, (_, at) => ({ ...message({ message_id: uuid(from + at), seq: from + at }), branch, position: 0 })),
     next_before_seq: next,
   });
   const seqs = (pages: MessagePages) => pages.pages.toReversed().flatMap((one) => one.items.map((item) => item.seq));
