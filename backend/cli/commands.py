@@ -26,10 +26,8 @@ app = typer.Typer(
     "`vibe run \"What can you do?\"` sends a message to an agent. `vibe doctor` says what works here.",
 )
 owner = typer.Typer(no_args_is_help=True, help="The person who owns this installation.")
-key = typer.Typer(no_args_is_help=True, help="API keys, for programs that speak to the product.")
 sandbox = typer.Typer(no_args_is_help=True, help="The sandbox that agents' tools run in.")
 app.add_typer(owner, name="owner")
-app.add_typer(key, name="key")
 app.add_typer(sandbox, name="sandbox")
 app.add_typer(agents.app, name="agents")
 app.add_typer(members.app, name="members")
@@ -194,7 +192,7 @@ def run(
 ) -> None:
     """Send a message to an agent and watch it work. Ctrl-C stops the run, not only the watching.
 
-    Elsewhere than on the product's own machine, set VIBE_API_KEY (Settings > API keys, or `vibe key create`).
+    Elsewhere than on the product's own machine, set VIBE_API_KEY (Settings > API keys, or `vibe keys create`).
 
     Examples: `vibe run "List the files you have"` · `vibe run --agent Researcher --json "…" | jq .type`
     """
@@ -304,14 +302,3 @@ def owner_password(
 
     run_work(people.reset_password(Place(settings(), say), email, password))
     say(f"{email} has a new password.")
-
-
-@key.command("create")
-def key_create(name: Annotated[str, typer.Argument(help="What the key is for.")]) -> None:
-    """Print a new API key of the owner; it is shown this once.
-
-    Example: `export VIBE_API_KEY=$(vibe key create laptop)`
-    """
-    from backend.cli import people
-
-    say(run_work(people.create_key(Place(settings(), say), name)))

@@ -70,11 +70,6 @@ def _usable(email: str, password: str) -> None:
             raise Failure(f"This {what} cannot be used: {error.errors()[0]['msg']}.") from None
 
 
-async def create_key(place: Place, name: str) -> str:
-    """A new API key of the owner's. Raises `NoOwner`."""
-    return (await new_key(place, NewApiKey(name=name))).key
-
-
 async def new_key(place: Place, new: NewApiKey) -> CreatedApiKey:
     """A new API key of the owner's, with all there is to know of it. Raises `NoOwner`."""
     async with _database(place) as database:

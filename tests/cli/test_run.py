@@ -36,7 +36,7 @@ def test_a_message_is_answered_with_the_tools_it_took(running: Product) -> None:
     missing = running.vibe("run", "--agent", "Nobody", "hello")
     assert missing.returncode == 1 and "no agent named 'Nobody'" in missing.stderr
 
-    key = running.vibe("key", "create", "laptop").stdout.strip()
+    key = running.vibe("keys", "create", "laptop").stdout.strip()
     assert running.vibe("run", "hello", VIBE_API_KEY=key).returncode == 0
     wrong = running.vibe("run", "hello", VIBE_API_KEY="vibe_wrong")
     assert wrong.returncode == 1 and wrong.stderr.startswith("vibe: ")
