@@ -170,6 +170,11 @@ async def make_everything(client: httpx.AsyncClient, servers: Servers, person: P
         step = "INSERT INTO run_steps (step_id, run_id, account_id, number, kind, name, status, epoch) VALUES ($1, $2, $3, 1, 'tool_call', $4, 'done', 1)"
         await connection.execute(step, uuid7(), hers["run_id"], person.account_id, MARK)
         # The approval has made a delivery and a notification.
+        # A worker of an earlier test may be about to work on them: now nobody is, and her rows stay as they are.
+        await connection.execute("UPDATE webhook_deliveries SET status = 'delivered', claim = claim + 1 WHERE account_id = $1", person.account_id)
+        await connection.execute("UPDATE webhooks SET active = false WHERE account_id = $1", person.account_id)
+        ended = "status = 'stopped', finished_at = now(), epoch = epoch + 1, lease_owner = NULL, lease_until = NULL"
+        await connection.execute(f"UPDATE runs SET {ended} WHERE account_id = $1", person.account_id)
         for name, table in (("delivery_id", "webhook_deliveries"), ("notification_id", "notifications")):
             hers[name] = str(await connection.fetchval(f"SELECT {name} FROM {table} WHERE account_id = $1", person.account_id))
     assert (await client.post(f"/api/notifications/{hers['notification_id']}/read")).is_success

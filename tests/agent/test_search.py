@@ -76,7 +76,11 @@ async def test_a_rare_word_is_read_from_the_index_and_a_common_one_from_the_newe
     async with database.transaction(ada.account_id) as session:
         assert len(await session.fetch("SELECT * FROM search_messages('needle'::tsquery, NULL, NULL, NULL, NULL, 10)")) == 1
         scans = "SELECT pg_stat_get_xact_numscans($1::text::regclass)"
-        assert (await session.value(scans, "messages_search"), await session.value(scans, "messages")) == (1, 0)
-    async with database.transaction(ada.account_id) as session:
+
+        async def looked() -> tuple[int, int]:
+            return await session.value(scans, "messages_search"), await session.value(scans, "messages")
+
+        rare = await looked()
+        assert rare == (1, 0)
         assert len(await session.fetch("SELECT * FROM search_messages('more'::tsquery, NULL, NULL, NULL, NULL, 10)")) == 10
-        assert (await session.value(scans, "messages_search"), await session.value(scans, "messages")) == (0, 0)
+        assert await looked() == rare

@@ -1,6 +1,7 @@
 """Boxes end when they are closed, when they die and when the process that holds them is killed."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -151,8 +152,8 @@ async def test_a_box_outlives_the_driver_that_opened_it(root: Path) -> None:
 async def test_a_start_that_is_given_up_leaves_nothing_behind(driver: Bubblewrap, moment: float) -> None:
     spec = new_spec(network=Network("open"))
     starting = asyncio.create_task(driver.open(spec))
-    with pytest.raises(TimeoutError):
-        await asyncio.wait_for(starting, moment)
+    with contextlib.suppress(TimeoutError):
+        await (await asyncio.wait_for(starting, moment)).close()  # a fast machine has started it by then
     while True:
         try:
             box = await driver.open(spec)
