@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import asyncpg
@@ -11,6 +12,7 @@ from argon2 import PasswordHasher
 
 from backend.accounts.schemas import Role
 from backend.kit.ids import uuid7
+from tests.conftest import Servers
 
 PASSWORD = "correct horse battery"
 _HASHES: dict[str, str] = {}
@@ -44,6 +46,15 @@ async def add_person(
     finally:
         await connection.close()
     return person
+
+
+async def admin(servers: Servers, sql: str, *values: Any) -> Any:
+    """What one statement gives, asked by the role that may see everything: the first column of its first row."""
+    connection = await asyncpg.connect(servers.admin_dsn)
+    try:
+        return await connection.fetchval(sql, *values)
+    finally:
+        await connection.close()
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """The commands of `vibe`. Each says what it does, with examples; the work is done in the modules beside this one."""
 
 import json
-import os
 import socket
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ import typer
 
 from backend.cli import agents, keys, members
 from backend.cli.errors import Failure
-from backend.cli.place import NotHere, Place
+from backend.cli.place import Place
 from backend.cli.running import fail
 from backend.cli.running import run as run_work
 from backend.embedded.errors import EmbeddedError
@@ -196,15 +195,12 @@ def run(
 
     Examples: `vibe run "List the files you have"` · `vibe run --agent Researcher --json "…" | jq .type`
     """
-    from backend.cli import people, talk
+    from backend.cli import talk
+    from backend.cli.asking import product
 
     async def work() -> int:
-        place = Place(settings(), say)
-        address = url or place.directory.address()
-        if address is None:
-            raise NotHere(f"No product runs on {place.directory.path}. Start it with `vibe up`, or name it with --url.")
-        secret = os.environ.get("VIBE_API_KEY") or await people.cli_key(place)
-        return await talk.run(address, secret, message, agent=agent, thread_id=thread, as_json=as_json)
+        async with product(url) as there:
+            return await talk.run(there, message, agent=agent, thread_id=thread, as_json=as_json)
 
     raise typer.Exit(run_work(work()))
 

@@ -222,25 +222,22 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text)
 
 
-async def run(url: str, key: str, message: str, *, agent: str | None, thread_id: str | None, as_json: bool) -> int:
+async def run(talk: Talk, message: str, *, agent: str | None, thread_id: str | None, as_json: bool) -> int:
     """Send a message and show the answer as it comes. Returns the exit code: 0 when the run completed."""
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=10, sock_read=60)
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}, timeout=timeout) as http:
-        talk = Talk(http, url)
-        if thread_id is None:
-            thread = await talk.call("POST", "/api/threads", {"agent_id": await talk.agent(agent)})
-            thread_id = str(thread["thread_id"])
-        run_id = await talk.start(thread_id, message)
-        stopping: set[asyncio.Task[Any]] = set()
+    if thread_id is None:
+        thread = await talk.call("POST", "/api/threads", {"agent_id": await talk.agent(agent)})
+        thread_id = str(thread["thread_id"])
+    run_id = await talk.start(thread_id, message)
+    stopping: set[asyncio.Task[Any]] = set()
 
-        def stop() -> None:
-            stopping.add(asyncio.ensure_future(talk.call("POST", f"/api/runs/{run_id}/stop")))
+    def stop() -> None:
+        stopping.add(asyncio.ensure_future(talk.call("POST", f"/api/runs/{run_id}/stop")))
 
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
-        status = await _show(talk, run_id, as_json)
-        if not as_json:
-            print(f"thread {thread_id} · {status} · go on with: vibe run --thread {thread_id} \"…\"", file=sys.stderr)
-        return 0 if status == "completed" else 1
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stop)
+    status = await _show(talk, run_id, as_json)
+    if not as_json:
+        print(f"thread {thread_id} · {status} · go on with: vibe run --thread {thread_id} \"…\"", file=sys.stderr)
+    return 0 if status == "completed" else 1
 
 
 async def _show(talk: Talk, run_id: str, as_json: bool) -> str:

@@ -7,28 +7,18 @@ import hmac
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 
 from tests.conftest import Servers
-from tests.people import Person, add_person, browser
+from tests.people import Person, add_person, admin, browser
 from tests.product import Spawn, Started
 from tests.wire.supabase_server import ANON_KEY, SECRET, Known, SupabaseServer
 
 PASSWORD = "her password at Supabase"
-
-
-async def admin(servers: Servers, sql: str, *values: Any) -> Any:
-    connection = await asyncpg.connect(servers.admin_dsn)
-    try:
-        return await connection.fetchval(sql, *values)
-    finally:
-        await connection.close()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from email.message import Message
 from typing import Any
 from uuid import uuid4
 
-import asyncpg
 import httpx
 import jwt
 import pytest
@@ -24,19 +23,11 @@ from backend.kit.db import Database
 from backend.kit.seal import Sealer
 from tests.accounts.auth_client import AuthJs, auth_js
 from tests.conftest import Servers
-from tests.people import PASSWORD, Person, add_person, browser, signed_in
+from tests.people import PASSWORD, Person, add_person, admin, browser, signed_in
 from tests.product import Spawn, Started
 from tests.wire.smtp_server import SmtpServer
 
 NEW = {"email": "eve@example.org", "password": "a new long phrase"}
-
-
-async def admin(servers: Servers, sql: str, *values: Any) -> Any:
-    connection = await asyncpg.connect(servers.admin_dsn)
-    try:
-        return await connection.fetchval(sql, *values)
-    finally:
-        await connection.close()
 
 
 @pytest.fixture

@@ -1,25 +1,15 @@
 """Members, invitations, leaving, handing over, and how new people come in."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 
 from tests.conftest import Servers
-from tests.people import PASSWORD, Person, add_person, browser, signed_in
+from tests.people import PASSWORD, Person, add_person, admin, browser, signed_in
 from tests.product import Spawn, Started
 
 NEW = {"name": "Eve", "password": "a long password of hers"}
-
-
-async def admin(servers: Servers, sql: str, *values: Any) -> Any:
-    connection = await asyncpg.connect(servers.admin_dsn)
-    try:
-        return await connection.fetchval(sql, *values)
-    finally:
-        await connection.close()
 
 
 async def invited(client: httpx.AsyncClient, email: str = "eve@example.org", role: str = "editor") -> str:

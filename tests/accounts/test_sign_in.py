@@ -2,9 +2,7 @@
 
 import asyncio
 import hashlib
-from typing import Any
 
-import asyncpg
 import httpx
 import pytest
 
@@ -12,18 +10,10 @@ from backend.accounts import service
 from backend.kit.db import Database
 from backend.kit.problems import NotFound
 from tests.conftest import Servers
-from tests.people import PASSWORD, add_person, browser, signed_in
+from tests.people import PASSWORD, add_person, admin, browser, signed_in
 from tests.product import Spawn, Started
 
 OWNER = {"email": "ada@example.org", "name": "Ada", "password": PASSWORD}
-
-
-async def admin(servers: Servers, sql: str, *values: Any) -> Any:
-    connection = await asyncpg.connect(servers.admin_dsn)
-    try:
-        return await connection.fetchval(sql, *values)
-    finally:
-        await connection.close()
 
 
 async def test_the_setup_link_makes_the_owner_and_signs_him_in(server: Started, database: Database) -> None:

@@ -90,23 +90,27 @@ class ThreadManager:
     async def save_results(self, results: list[dict[str, Any]], *, end: str | None = None, problem: dict[str, Any] | None = None) -> None:
         """Write tool results in order, and with `end` the run's end. Fills in `seq` and `created_at`."""
 
-        async def write(on: Database | Session, again: bool) -> list[Row]:
-            saved = await self._placed([r["message_id"] for r in results]) if again and results else []
+        ids = [result["message_id"] for result in results]
+
+        async def write(on: Database | Session, saved: list[Row]) -> list[Row]:
             if results and not saved:
                 saved = await repository.save_results(on, self._account_id, self.run_id, self.epoch, results)
             if len(saved) != len(results):
                 raise LeaseLost
             return saved
 
+        async def write_alone(again: bool) -> list[Row]:
+            return await write(self._database, await self._placed(ids) if again and ids else [])
+
         async def write_and_end(session: Session, again: bool) -> list[Row]:
-            saved = await write(session, again)
+            saved = await write(session, await repository.placed(session, self.run_id, self.epoch, ids) if again else [])
             if not await repository.end_run(session, self.run_id, self.epoch, str(end), problem):
                 raise LeaseLost
             after = await repository.after_run(session, self.thread_id)
             self.next_run, self.title = after["next_run"], after["title"]
             return saved
 
-        written = await (self._until_written(lambda again: write(self._database, again)) if end is None else self._patiently(write_and_end))
+        written = await (self._until_written(write_alone) if end is None else self._patiently(write_and_end))
         rows = {row["message_id"]: row for row in written}
         for result in results:
             row = rows[result["message_id"]]

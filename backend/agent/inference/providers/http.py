@@ -41,7 +41,7 @@ _MAX_DETAIL = 500
 _REFUSAL_SECONDS = 5.0  # for the words of an error, whose status is known already
 # After the last event of an answer: how long to wait for the end of the HTTP body, so that the connection can be used again.
 _DRAIN_SECONDS = 0.02
-# How seldom streams are read: 0.25 ms for each that is open, which is what reading it costs, within these bounds (seconds).
+# How seldom streams are read: 0.15 ms for each that is open, about what reading it costs, within these bounds (seconds).
 _BEAT_SECONDS_PER_STREAM, _SHORTEST_BEAT, _LONGEST_BEAT = 0.000_15, 0.01, 0.12
 
 # How vendors say that a conversation is too long. OpenAI, Azure, vLLM, llama.cpp, LM Studio, Groq, Anthropic, Google, Ollama.

@@ -25,6 +25,7 @@ from backend.agent.inference.base import (
     ModelEvent,
     ModelInfo,
     ModelRequest,
+    Options,
     ReasoningDelta,
     StopReason,
     TextDelta,
@@ -73,7 +74,7 @@ class _StreamOptions(Struct, frozen=True):
     include_usage: bool = True
 
 
-class _Body(Struct, frozen=True, omit_defaults=True):
+class _Body(Options, frozen=True, omit_defaults=True, kw_only=True):
     model: str
     messages: list[msgspec.Raw]
     stream: bool
@@ -82,15 +83,6 @@ class _Body(Struct, frozen=True, omit_defaults=True):
     temperature: float | None = None
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
-    stop: tuple[str, ...] = ()
-    top_p: float | None = None
-    seed: int | None = None
-    frequency_penalty: float | None = None
-    presence_penalty: float | None = None
-    tool_choice: str | dict[str, Any] | None = None
-    parallel_tool_calls: bool | None = None
-    response_format: dict[str, Any] | None = None
-    reasoning_effort: str | None = None
 
 
 def sound_arguments(arguments: str) -> str:
