@@ -249,11 +249,14 @@ async def has_member(session: Session, email: str) -> bool:
 async def add_invitation(
     session: Session, invitation_id: UUID, email: str, role: Role, token_hash: bytes, by: UUID, days: int
 ) -> Row:
-    """A new invitation; one for the same address that was not used is worthless now."""
-    await session.execute("DELETE FROM invitations WHERE lower(email) = lower($1) AND accepted_at IS NULL", email)
+    """A new invitation, in the place of one for the same address that was not used, also when two ask at the same moment."""
     sql = f"""
         INSERT INTO invitations (invitation_id, account_id, email, role, token_hash, invited_by, expires_at)
-        VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(days => $7)) RETURNING {_INVITATION}"""
+        VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(days => $7))
+        ON CONFLICT (account_id, lower(email)) WHERE accepted_at IS NULL DO UPDATE SET
+        invitation_id = excluded.invitation_id, email = excluded.email, role = excluded.role, token_hash = excluded.token_hash,
+        invited_by = excluded.invited_by, created_at = now(), expires_at = excluded.expires_at
+        RETURNING {_INVITATION}"""
     row = await session.row(sql, invitation_id, session.account_id, email, role, token_hash, by, days)
     assert row is not None
     return row

@@ -1,5 +1,6 @@
 """Members, invitations, leaving, handing over, and how new people come in."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import httpx
@@ -45,6 +46,15 @@ async def test_an_invited_person_chooses_a_password_and_is_in(server: Started, s
         again = await client.post("/api/auth/login", json={"email": "eve@example.org", "password": NEW["password"]})
         assert again.status_code == 200
     assert token.encode() not in await admin(servers, "SELECT string_agg(token_hash, '') FROM invitations")
+
+
+async def test_inviting_one_address_at_the_same_moment_leaves_one_invitation(server: Started, ada: Person) -> None:
+    async with signed_in(server.url, ada) as owner:
+        tokens = await asyncio.gather(*(invited(owner) for _ in range(8)))
+        listed = (await owner.get("/api/accounts/invitations")).json()["items"]
+        assert [one["email"] for one in listed] == ["eve@example.org"]
+        answers = [await owner.post("/api/auth/invitations/read", json={"token": token}) for token in tokens]
+    assert sorted(answer.status_code for answer in answers) == [200] + [403] * 7
 
 
 async def test_an_invitation_works_once_and_not_when_taken_back_or_over(
