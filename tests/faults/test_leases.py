@@ -53,7 +53,7 @@ async def agent_of(database: Database, person: Person) -> UUID:
 async def start(database: Database, person: Person, thread_id: UUID) -> UUID:
     """A run whose wake-up is not sent."""
     async with database.transaction(person.account_id) as session:
-        run = await service.start(session, thread_id, NewRun(message=UserMessage(message_id=uuid4(), content="work")))
+        run = await service.start_within(session, thread_id, NewRun(message=UserMessage(message_id=uuid4(), content="work")))
         session.outbox.clear()
         return run.run_id
 
@@ -236,7 +236,7 @@ async def test_messages_sent_at_the_same_time_are_answered_in_the_order_in_which
     async with database.transaction(person.account_id) as session:
         await session.value("SELECT 1")  # this one begins first and gets into the thread second
         first = await start(database, person, thread_id)
-        second = (await service.start(session, thread_id, NewRun(message=UserMessage(message_id=uuid4(), content="second")))).run_id
+        second = (await service.start_within(session, thread_id, NewRun(message=UserMessage(message_id=uuid4(), content="second")))).run_id
         session.outbox.clear()
     for run_id in (second, first):
         taken = await repository.claim(database, run_id, "w", timedelta(minutes=5), 100)

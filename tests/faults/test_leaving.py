@@ -136,7 +136,7 @@ async def test_a_run_whose_wake_up_never_came_is_found(crew: Crew, person: Perso
         thread = await product.thread()
         async with database.transaction(person.account_id) as session:
             message = UserMessage(message_id=UUID(int=7), content=script("say found"))
-            run = await service.start(session, UUID(thread), NewRun(message=message))
+            run = await service.start_within(session, UUID(thread), NewRun(message=message))
             assert [name for name, _ in session.outbox] == [service.WAKE]
             session.outbox.clear()
         began = time.monotonic()

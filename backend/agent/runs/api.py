@@ -21,9 +21,9 @@ router = APIRouter(prefix="/api", tags=["runs"], responses=refusals(401, 403, 40
 
 
 @router.post("/threads/{thread_id}/runs", status_code=202, dependencies=[Depends(room_for_work)], responses=refusals(409, 507))
-async def start_run(thread_id: UUID, new: NewRun, session: Transaction, who: Editor) -> Run:
+async def start_run(thread_id: UUID, new: NewRun, who: Editor, on: OnGround) -> Run:
     """Send a message; the answer is a run to watch. The same message id twice is the same run."""
-    return await service.start(session, thread_id, new)
+    return await service.start(on.database, who.account_id, thread_id, new)
 
 
 @router.get("/threads/{thread_id}/runs")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from backend.agent.schemas import WITH_FILES
@@ -17,14 +17,11 @@ _LIVE = "('queued', 'running', 'waiting_approval')"
 
 
 async def lock_thread(session: Session, thread_id: UUID) -> Row | None:
-    """The thread with its agent's active version, locked against other starters.
-
-    No row is locked: workers lock a run before its thread, and whoever stops a run here must be able to do the same.
-    """
+    """The thread with its agent's active version, locked against other starters."""
+    await session.execute("SELECT lock_thread($1)", thread_id)
     sql = """
-        WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(hashtextextended($1::uuid::text, 0)))
-        SELECT t.thread_id, t.agent_id, t.title, t.active_branch AS branch, v.version_id, v.number AS version
-        FROM locked, threads t JOIN agents a ON a.agent_id = t.agent_id AND a.deleted_at IS NULL
+        SELECT t.thread_id, t.agent_id, t.title, v.version_id
+        FROM threads t JOIN agents a ON a.agent_id = t.agent_id AND a.deleted_at IS NULL
         JOIN agent_versions v ON v.agent_id = a.agent_id AND v.number = a.active_version
         WHERE t.thread_id = $1 AND t.deleted_at IS NULL"""
     return await session.row(sql, thread_id)
@@ -40,38 +37,29 @@ async def run_of_message(session: Session, message_id: UUID, thread_id: UUID) ->
     return await session.row(f"SELECT {RUN} {_FROM} WHERE r.input_message_id = $1 AND r.thread_id = $2 ORDER BY r.created_at LIMIT 1", message_id, thread_id)
 
 
-_START = f"""
-    WITH known AS (SELECT 1 FROM messages WHERE message_id = $1),
-    busy AS (SELECT EXISTS (SELECT 1 FROM runs WHERE thread_id = $2 AND status IN {_LIVE})
-                 OR EXISTS (SELECT 1 FROM messages WHERE thread_id = $2 AND seq IS NULL AND NOT discarded) AS waits),
-    head AS (SELECT coalesce(
-        (SELECT message_id FROM messages WHERE thread_id = $2 AND branch = $12::int AND NOT discarded AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1),
-        (SELECT fork_id FROM thread_branches WHERE thread_id = $2 AND branch = $12::int)) AS message_id),
-    place AS (
-        UPDATE threads t SET last_seq = last_seq + (NOT waits)::int, tokens = t.tokens + CASE WHEN waits OR $12::int > 0 THEN 0 ELSE $5::int END,
-            title = CASE WHEN title = '' THEN $6 ELSE title END, updated_at = clock_timestamp()
-        FROM busy WHERE t.thread_id = $2 AND NOT EXISTS (SELECT 1 FROM known) RETURNING t.last_seq, t.tokens, waits
-    ), grown AS (
-        UPDATE thread_branches b SET tokens = b.tokens + $5::int FROM place
-        WHERE $12::int > 0 AND NOT waits AND b.thread_id = $2 AND b.branch = $12::int RETURNING b.tokens
-    ), said AS (
-        INSERT INTO messages (message_id, thread_id, account_id, branch, parent_id, seq, role, content, tokens, tokens_upto)
-        SELECT $1, $2, $3, $12::int, CASE WHEN NOT waits THEN (SELECT message_id FROM head) END, CASE WHEN NOT waits THEN last_seq END, 'user', $4, $5,
-               CASE WHEN waits THEN 0 ELSE coalesce((SELECT grown.tokens FROM grown), place.tokens) END
-        FROM place ON CONFLICT (message_id) DO NOTHING RETURNING message_id
-    ), r AS (
-        INSERT INTO runs (run_id, account_id, thread_id, agent_id, version_id, input_message_id, model, branch, status)
-        SELECT $7, $3, $2, $8, $9, message_id, $10, $12::int, 'queued' FROM said RETURNING *
-    )
-    SELECT {RUN}, waits FROM r, busy, (VALUES ($11::int)) AS v(number)"""
+class Start(NamedTuple):
+    """A person's message, about `tokens` long, and the run that answers it."""
+
+    thread_id: UUID
+    message_id: UUID
+    content: str
+    tokens: int
+    title: str
+    run_id: UUID
+    model: str | None
 
 
-async def start(session: Session, thread: Row, message_id: UUID, content: str, tokens: int, title: str, run_id: UUID, model: str | None) -> Row | None:
-    """One statement: a person's message and its run. A message in a busy thread gets no place yet (`waits`). None when the message's id is known."""
-    return await session.row(
-        _START, message_id, thread["thread_id"], session.account_id, content, tokens, title, run_id, thread["agent_id"], thread["version_id"], model,
-        thread["version"], thread["branch"],
-    )  # fmt: skip
+_START = "SELECT * FROM start_run($1, $2, $3, $4, $5, $6, $7, $8)"
+
+
+async def start_at_once(database: Database, account_id: UUID, new: Start) -> Row | None:
+    """Start a run in one round trip. A message in a busy thread gets no place yet (`waits`). None when its id is known, or the thread is not."""
+    return await database.lookup(_START, account_id, *new)
+
+
+async def start(session: Session, new: Start) -> Row | None:
+    """Start a run within a transaction, otherwise as `start_at_once`."""
+    return await session.row(_START, session.account_id, *new)
 
 
 async def mark_files(session: Session, message_id: UUID) -> None:

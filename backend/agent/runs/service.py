@@ -1,5 +1,6 @@
 """Starting, stopping, retrying and answering for runs. A message and its run are one transaction; a wake-up leaves after it."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -15,7 +16,8 @@ from backend.agent.schemas import TERMINAL, Approval, Decision, FileEntry, Folde
 from backend.agent.thread import repository as journal
 from backend.agent.thread.attached import with_files
 from backend.agent.views import approval_view, message_view, run_view, step_view
-from backend.kit.db import Database, Row, Session, enqueue
+from backend.kit import tasks
+from backend.kit.db import TAKEN, Database, Row, Session, enqueue
 from backend.kit.ids import uuid7
 from backend.kit.pages import Page, encode_cursor
 from backend.kit.problems import Conflict, Gone, NotFound
@@ -62,34 +64,59 @@ class AnotherAct(Conflict):
     """What you saw is not the act that waits"""
 
 
-async def start(session: Session, thread_id: UUID, new: NewRun) -> Run:
+async def start(database: Database, account_id: UUID, thread_id: UUID, new: NewRun) -> Run:
     """Save a person's message and the run that answers it, where the thread goes on now or, in place of another message, on a new branch.
 
     The same message id twice is the same run.
     """
-    thread = await repository.lock_thread(session, thread_id)
-    if thread is None:
-        raise NotFound("There is no such thread.")
-    if (new.if_busy != "enqueue" or new.edits) and await repository.run_of_message(session, new.message.message_id, thread_id) is None:
-        edited = None if new.edits is None else await _edited(session, thread_id, new.edits)  # looked at before it may be rolled back
-        if new.if_busy != "enqueue":
-            await _make_way(session, await repository.live_runs(session, thread_id), new)
-        if edited is not None:
-            thread = {**thread, "branch": await repository.add_branch(session, thread_id, edited, new.message.message_id)}
+    if new.if_busy == "enqueue" and new.edits is None and not new.message.attachments:
+        try:
+            row = await repository.start_at_once(database, account_id, _start_of(thread_id, new, []))
+        except TAKEN:
+            raise _id_taken() from None
+        if row is not None:
+            tasks.send(WAKE, {"run_id": row["run_id"]})
+            if not row["waits"]:
+                return Run.model_validate(run_view(row))
+    async with database.transaction(account_id) as session:
+        return await start_within(session, thread_id, new)
+
+
+async def start_within(session: Session, thread_id: UUID, new: NewRun) -> Run:
+    """`start` as a part of a transaction."""
     said = new.message
+    if await repository.lock_thread(session, thread_id) is None:
+        raise NotFound("There is no such thread.")
+    known = await repository.run_of_message(session, said.message_id, thread_id)
+    if known is not None:
+        return await get(session, known["run_id"])
+    edited = None if new.edits is None else await _edited(session, thread_id, new.edits)  # looked at before it may be rolled back
+    if new.if_busy != "enqueue":
+        await _make_way(session, await repository.live_runs(session, thread_id), new)
+    if edited is not None:
+        await repository.add_branch(session, thread_id, edited, said.message_id)
     files = await attachments.attach(session, thread_id, said.message_id, said.attachments) if said.attachments else []
-    tokens = estimate_message(ChatMessage("user", said.content)) + (estimate_message(files_message(files)) if files else 0)
-    row = await repository.start(session, thread, said.message_id, said.content, tokens, _title(said.content), uuid7(), new.model)
+    try:
+        row = await repository.start(session, _start_of(thread_id, new, files))
+    except TAKEN:
+        raise _id_taken() from None
     if row is None:
-        known = await repository.run_of_message(session, said.message_id, thread_id)
-        if known is None:
-            raise MessageIdTaken("Make a new id for the message and send it again.")
-        return Run.model_validate(run_view(known))
+        raise _id_taken()
     if files:
         await repository.mark_files(session, said.message_id)
     enqueue(session, WAKE, run_id=row["run_id"])
     place = await repository.place(session, row["run_id"]) if row["waits"] else None
     return Run.model_validate(run_view(row, place))
+
+
+def _id_taken() -> MessageIdTaken:
+    return MessageIdTaken("Make a new id for the message and send it again.")
+
+
+def _start_of(thread_id: UUID, new: NewRun, files: Sequence[Row]) -> repository.Start:
+    said = new.message
+    tokens = estimate_message(ChatMessage("user", said.content)) + (estimate_message(files_message(files)) if files else 0)
+    return repository.Start(thread_id, said.message_id, said.content, tokens, _title(said.content), uuid7(), new.model)
 
 
 async def _edited(session: Session, thread_id: UUID, message_id: UUID) -> Row:

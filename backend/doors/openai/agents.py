@@ -80,7 +80,7 @@ async def begin(session: Session, agent_id: UUID, question: Question, *, key: st
             await _check_free(session, thread_id, f"{threads_at}/{thread_id}")
     if len(text) > _LONGEST_TEXT:
         raise Refused(f"A message may have {_LONGEST_TEXT:,} characters.", param="messages")
-    return await runs.start(session, thread_id, NewRun(message=UserMessage(message_id=message_id, content=text)))
+    return await runs.start_within(session, thread_id, NewRun(message=UserMessage(message_id=message_id, content=text)))
 
 
 def _check(question: Question) -> None:
