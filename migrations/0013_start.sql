@@ -18,11 +18,13 @@ BEGIN
     PERFORM act_for(p_account);
     PERFORM lock_thread(p_thread);
     RETURN QUERY
-        WITH thread AS (
-            SELECT t.thread_id, t.agent_id, t.active_branch AS branch, v.version_id, v.number
-            FROM threads t JOIN agents a ON a.agent_id = t.agent_id AND a.deleted_at IS NULL
-                 JOIN agent_versions v ON v.agent_id = a.agent_id AND v.number = a.active_version
+        WITH own AS MATERIALIZED (
+            SELECT t.thread_id, t.agent_id, t.active_branch FROM threads t
             WHERE t.thread_id = p_thread AND t.deleted_at IS NULL AND NOT EXISTS (SELECT 1 FROM messages WHERE message_id = p_message)
+        ), thread AS (
+            SELECT own.thread_id, own.agent_id, own.active_branch AS branch, v.version_id, v.number
+            FROM own JOIN agents a ON a.agent_id = own.agent_id AND a.deleted_at IS NULL
+                 JOIN agent_versions v ON v.agent_id = a.agent_id AND v.number = a.active_version
         ), busy AS (
             SELECT EXISTS (SELECT 1 FROM runs WHERE thread_id = p_thread AND status IN ('queued', 'running', 'waiting_approval'))
                 OR EXISTS (SELECT 1 FROM messages WHERE thread_id = p_thread AND seq IS NULL AND NOT discarded) AS waits

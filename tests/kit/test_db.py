@@ -1,7 +1,11 @@
-"""The database behind a pooler of transactions: nothing that outlives a transaction is used."""
+"""The database behind a pooler of transactions, where nothing that outlives a transaction is used, and before anybody has analyzed it."""
 
+import contextlib
+import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 import asyncpg
 import pytest
@@ -52,20 +56,53 @@ async def test_behind_a_pooler_no_statement_stays_prepared(servers: Servers) -> 
     assert await kept_statements(f"{servers.dsn}?pgbouncer=true") == 0
 
 
-async def test_behind_a_pooler_migrations_are_one_transaction(servers: Servers, tmp_path: Path) -> None:
+@contextlib.asynccontextmanager
+async def new_database(servers: Servers) -> AsyncIterator[tuple[str, str]]:
+    """A database without a table: its address, and the password of the product's role."""
     connection = await asyncpg.connect(servers.admin_dsn)
-    await connection.execute("CREATE DATABASE pooled_migrations")
-    dsn = servers.admin_dsn.replace(urlsplit(servers.admin_dsn).path, "/pooled_migrations")
     password = urlsplit(servers.dsn).password
     assert password is not None
+    await connection.execute("CREATE DATABASE migrations_only")
+    try:
+        yield servers.admin_dsn.replace(urlsplit(servers.admin_dsn).path, "/migrations_only"), password
+    finally:
+        await connection.execute("DROP DATABASE migrations_only")
+        await connection.close()
+
+
+async def test_behind_a_pooler_migrations_are_one_transaction(servers: Servers, tmp_path: Path) -> None:
     (tmp_path / "1.sql").write_text("CREATE TABLE one (n int)")
     (tmp_path / "2.sql").write_text("CREATE TABLE two (n int); SELECT 1/0")
-    try:
+    async with new_database(servers) as (dsn, password):
         with pytest.raises(asyncpg.DivisionByZeroError):
             await migrate(f"{dsn}?pgbouncer=true", password, tmp_path)
         (tmp_path / "2.sql").write_text("CREATE TABLE two (n int)")
         assert await migrate(f"{dsn}?pgbouncer=true", password, tmp_path) == ["1.sql", "2.sql"]
         assert await migrate(dsn, password, tmp_path) == []
-    finally:
-        await connection.execute("DROP DATABASE pooled_migrations")
-        await connection.close()
+
+
+@pytest.mark.parametrize(
+    "of_one_thread",
+    [
+        "SELECT 1 FROM messages WHERE thread_id = $1 AND seq IS NULL AND NOT discarded",
+        "SELECT 1 FROM runs WHERE thread_id = $1 AND status IN ('queued', 'running', 'waiting_approval')",
+        "SELECT message_id FROM messages WHERE thread_id = $1 AND branch = 0 AND seq IS NOT NULL ORDER BY seq DESC LIMIT 1",
+        "UPDATE threads SET last_seq = last_seq + 1 WHERE thread_id = $1",
+    ],
+)
+async def test_before_the_first_analysis_a_thread_is_not_sought_among_all_rows_of_its_account(servers: Servers, of_one_thread: str) -> None:
+    async with new_database(servers) as (dsn, password):
+        await migrate(dsn, password)
+        database = await Database.connect(app_dsn(dsn, password), size=1)
+        try:
+            async with database.transaction(uuid4()) as session:
+                if await session.value("SELECT current_setting('server_version_num')::int") < 180_000:
+                    return  # it cannot be told, and finds out within a minute
+                await session.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+                await session.execute(f"PREPARE sought (uuid) AS {of_one_thread}")
+                plan = "\n".join(row["QUERY PLAN"] for row in await session.fetch(f"EXPLAIN EXECUTE sought ('{uuid4()}')"))
+                await session.execute("DEALLOCATE sought")
+        finally:
+            await database.close()
+    assert not re.search(r"Index Cond: .*account_id", plan), plan
+    assert re.search(r"Index Cond: .*thread_id", plan), plan
